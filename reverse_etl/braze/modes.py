@@ -234,7 +234,8 @@ class Mode:
     (post_users_identifier). `place`: the values in the paths of its calls, once they are there. `update`: the endpoint
     for changed rows of which only the changed columns are sent, if it is another one; `call` is then sent whole ones.
     `clears`: it supports `on_removed: clear`. `own_key`: a row is identified by `key_fields`, and by nothing else.
-    `max_text`: characters of a string that is not a field.
+    `max_text`: characters of a string that is not a field. `lasts`: what nobody can take back of what was sent, beside
+    what it `ends`; `is_reverted`: whether `retl revert` takes back the rest.
     """
 
     name: str
@@ -274,6 +275,11 @@ class Mode:
     clears: bool = False
     own_key: bool = False
     max_text: int = MAX_TEXT
+    lasts: str = "what it has sent"
+
+    @property
+    def is_reverted(self) -> bool:
+        return Kind.CHANGED in self.kinds and not self.changes_identity
 
     @property
     def label(self) -> str:
@@ -505,6 +511,7 @@ _TABLE = (
     Mode(
         name="users_track",
         record_type="attributes",
+        lasts="the creation of users",
         call=_TRACK,
         slots=(Slot("attributes"),),
         kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
@@ -532,6 +539,7 @@ _TABLE = (
     Mode(
         name="users_track",
         record_type="events",
+        lasts="events",
         call=_TRACK,
         slots=(Slot("events"),),
         kinds=frozenset({Kind.ADDED}),
@@ -551,6 +559,7 @@ _TABLE = (
     Mode(
         name="users_track",
         record_type="purchases",
+        lasts="purchases",
         call=_TRACK,
         slots=(Slot("purchases"),),
         kinds=frozenset({Kind.ADDED}),
@@ -577,6 +586,7 @@ _TABLE = (
     Mode(
         name="users_alias_new",
         record_type=None,
+        lasts="new aliases",
         call=_ALIAS_NEW,
         slots=(Slot("user_aliases"),),
         kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
@@ -596,6 +606,7 @@ _TABLE = (
     Mode(
         name="users_identify",
         record_type=None,
+        lasts="identifications",
         call=_IDENTIFY,
         slots=(
             Slot("aliases_to_identify", "user_alias"),
@@ -615,6 +626,7 @@ _TABLE = (
     Mode(
         name="users_delete",
         record_type=None,
+        lasts="deletions",
         call=DELETE,
         slots=(
             *_DELETE_USERS.slots,
@@ -634,6 +646,7 @@ _TABLE = (
     Mode(  # post_users_merge
         name="users_merge",
         record_type=None,
+        lasts="merges",
         call=MERGE,
         slots=(Slot("merge_updates"),),
         kinds=frozenset({Kind.ADDED}),
@@ -658,6 +671,7 @@ _TABLE = (
     Mode(
         name="users_alias_update",
         record_type=None,
+        lasts="renames",
         call=ALIAS_UPDATE,
         slots=(Slot("alias_updates"),),
         kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
@@ -675,6 +689,7 @@ _TABLE = (
     Mode(
         name="users_external_ids_rename",
         record_type=None,
+        lasts="renames",
         call=RENAME,
         slots=(Slot("external_id_renames"),),
         kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
@@ -692,6 +707,7 @@ _TABLE = (
     Mode(
         name="users_external_ids_remove",
         record_type=None,
+        lasts="removals",
         call=REMOVE,
         slots=(Slot("external_ids", "external_id", bare=True),),
         kinds=frozenset({Kind.ADDED}),
@@ -706,6 +722,7 @@ _TABLE = (
     Mode(
         name="subscription_status_set",
         record_type=None,
+        lasts="opt-outs, beyond what consent allows",
         call=_SUBSCRIBE,
         slots=(
             Slot("external_ids", "external_id", bare=True),
@@ -732,6 +749,7 @@ _TABLE = (
     Mode(
         name="catalog_items",
         record_type=None,
+        lasts="the creation of items",
         call=_REPLACE_ITEMS,
         update=_UPDATE_ITEMS,
         slots=(Slot("items"),),

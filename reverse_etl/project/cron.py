@@ -68,6 +68,10 @@ class Cron:
         latest = self.latest(now)
         return None if latest is None or (done is not None and done >= latest) else latest
 
+    def missed(self, done: datetime) -> datetime | None:
+        """The first scheduled time after the last one that a run succeeded for."""
+        return _following(self.line, self.zone, done)
+
 
 # Hundreds of syncs share a few schedules, and a command asks at one moment.
 

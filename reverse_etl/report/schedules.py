@@ -15,7 +15,8 @@ def due_line(due: Due) -> str:
 def due_words(due: Due) -> str:
     """Since when a sync is due, and until when it waits if it failed; unless it is running."""
     waits = f", retry {moment(due.next_try)}" if due.next_try else ""
-    return "running" if due.busy else f"due since {moment(due.scheduled_time)}{waits}"
+    said = "overdue" if due.is_overdue else "due"
+    return "running" if due.busy else f"{said} since {moment(due.since)}{waits}"
 
 
 def coming_line(coming: tuple[datetime, Sync] | None) -> str:

@@ -28,19 +28,27 @@ if TYPE_CHECKING:
 
 
 CLOCKS_DIFFER = timedelta(minutes=2)  # of machines that share a state
+_LATE = timedelta(hours=1)  # what calls `run-due` may itself be late by less
 
 
 @dataclass(frozen=True)
 class Due:
     """A sync that is due for a scheduled time; or that may be, if another process is running it (`busy`).
 
-    If it failed, or one that it runs after, it is not run until `next_try`.
+    If it failed, or one that it runs after, it is not run until `next_try`. `since` is the first scheduled time that it
+    missed, and `scheduled_time` the latest. It `is_overdue` if it has missed more than one, for an hour or longer.
     """
 
     sync: Sync
     scheduled_time: datetime
     busy: AtWorkError | None = None
     next_try: datetime | None = None
+    first_missed: datetime | None = None
+    is_overdue: bool = False
+
+    @property
+    def since(self) -> datetime:
+        return self.first_missed or self.scheduled_time
 
 
 def find_due(
@@ -97,7 +105,9 @@ def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime, ahead: di
             until = max([*held_up, *([own] if own else [])], default=None)
             if until:
                 waiting[sync.name] = until
-            yield Due(sync, scheduled, next_try=until)
+            missed = sync.cron.missed(done) if done else None
+            is_overdue = missed is not None and missed < scheduled and now - missed - sync.cron.delay >= _LATE
+            yield Due(sync, scheduled, next_try=until, first_missed=missed, is_overdue=is_overdue)
 
 
 def _note_ahead(ahead: dict[str, datetime], sync: Sync, done: datetime | None, now: datetime) -> None:

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from reverse_etl.braze.modes import Kind
 from reverse_etl.engines.duckdb.diff import acts_on_gone
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.engine import Engine, Side
@@ -161,7 +160,7 @@ def _runs_with_ledger(state: State, chosen: Chosen) -> list[str]:
 
 def _layout(sync: Sync, state: State) -> Layout:
     """The layout of rows of the state, as if they were a model that returns only some of them."""
-    if Kind.CHANGED not in sync.mode.kinds or sync.mode.changes_identity:
+    if not sync.mode.is_reverted:
         what = f"{sync.name}: mode {sync.mode.label} cannot be reverted: Braze keeps what it was sent"
         raise ProjectError(what, sync.where("mode"), code="P143")
     known = state.rows.types()

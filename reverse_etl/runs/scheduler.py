@@ -53,7 +53,7 @@ def _start_due(job: Job, session: Session, due: Due) -> Ready | RunResult:
         done = state.rows.done_until(due.sync.delay_time)
         if done is not None and done >= due.scheduled_time:  # another process ran it in between
             return job.not_run(ALREADY_RUN, 0)
-        job.notice(f"due since {moment(due.scheduled_time)}")
+        job.notice(f"due since {moment(due.since)}")
         plan = plan_sync(job, state).plan
         return Ready(job, state, plan, stack.pop_all(), job.now())
 

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import USER, Extra
+from reverse_etl.braze.modes import USER, Extra, Kind
 from reverse_etl.engines.duckdb.named import tables_named as tables_of
 from reverse_etl.engines.engine import Engine
 from reverse_etl.engines.warehouse import engine_of
@@ -31,11 +31,12 @@ from reverse_etl.project.models import ref_name
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout
-from reverse_etl.runs.due import find_due
+from reverse_etl.runs.due import Due, find_due
 from reverse_etl.runs.flaps import HowToLook
-from reverse_etl.runs.site_facts import Site, SiteColumn, SiteEvent, SiteNode, SiteSync
+from reverse_etl.runs.site_facts import Site, SiteColumn, SiteEvent, SiteField, SiteNode, SiteSync
 from reverse_etl.runs.site_past import gone_of
-from reverse_etl.runs.site_states import MOST_RUNS, Known, all_known, sent_types
+from reverse_etl.runs.site_states import MOST_RUNS, Known, all_known, sent_fields, sent_types
+from reverse_etl.runs.site_values import why_not_shown
 from reverse_etl.runs.writers import writer_of
 from reverse_etl.sql import database
 from reverse_etl.state.orphans import in_words, orphans
@@ -46,7 +47,7 @@ _SENDS = {Extra.CUSTOM_ATTRIBUTE: "attribute", Extra.PROPERTY: "property", Extra
 def collect(project: LoadedProject, how: HowToLook, version: str) -> Site:
     """What there is to show. Raises ProjectError for a braze.lock.yml or a dbt manifest that cannot be read."""
     lock = project.lock() or Lock()
-    dues = {due.sync.name: due.scheduled_time for due in find_due(project, project.spec.syncs, how.now)}
+    dues = {due.sync.name: due for due in find_due(project, project.spec.syncs, how.now)}
     with all_known(project, how) as states:
         layouts = _layouts(project)
         nodes = list(_nodes(project))
@@ -92,7 +93,7 @@ def _sync(
     known: Known,
     now: datetime,
     layout: Layout | None,
-    due_since: datetime | None,
+    due: Due | None,
 ) -> SiteSync:
     gone = gone_of(sync, known.past, known.types, layout)
     types = {
@@ -101,6 +102,8 @@ def _sync(
         **{name: known.types.get(name, "") for name in gone},
     }
     unread = f"the columns of models/{sync.model}.sql cannot be read now: `retl plan {sync.name}` says why"
+    if not layout and Kind.CHANGED not in sync.mode.kinds:
+        unread += "; its state knows the key of what was sent, and no other column"
     there = {column.name for column in layout.columns} if layout else {column.name for column in sync.columns}
     unknown = [column.name for column in sync.columns if column.name not in there]
     notes = [*([] if layout else [unread]), *(f'columns: the model does not return "{name}"' for name in unknown)]
@@ -127,7 +130,7 @@ def _sync(
         ended=sync.mode.ends.done if sync.mode.ends else "",
         schedule=_schedule(sync),
         next_due=sync.cron.following(now) if sync.cron else None,
-        due_since=due_since,
+        due_since=due.since if due else None,
         status=known.status,
         message=known.message,
         tried_at=known.tried_at,
@@ -136,13 +139,27 @@ def _sync(
         in_doubt=known.in_doubt,
         written=known.written,
         columns=[
-            replace(_column(name, of, known, texts, accepted), gone=gone.get(name, "")) for name, of in types.items()
+            replace(
+                _column(name, of, known, texts, accepted),
+                gone=gone.get(name, ""),
+                unshown=why_not_shown(sync, name, layout.key if layout else (), known.filled.get(name)),
+            )
+            for name, of in types.items()
         ],
         runs=known.runs,
         rejects=known.rejects,
         notes=[*notes, *known.notes],
         tries=known.tries,
+        is_overdue=due is not None and due.is_overdue,
+        lasts=sync.mode.lasts,
+        fields=[_field(name, of, texts) for name, of in (sent_fields(layout) if layout else known.fields).items()],
+        lost=known.lost,
     )
+
+
+def _field(name: str, of: str, texts: Mapping[str, tuple[str, str]]) -> SiteField:
+    description, owner = texts.get(name, ("", ""))
+    return SiteField(name, of, all_masked(description), all_masked(owner))
 
 
 def _schedule(sync: Sync) -> str:

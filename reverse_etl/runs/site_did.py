@@ -11,7 +11,12 @@ _KEPT_BACK = ("invalid", "previously_rejected", "withheld", "quarantined", "held
 
 def did(sync: Sync, counts: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Rows that were added, cleared, deleted: "up to" so many, where the counts do not tell how many of them Braze
-    accepted."""
+    accepted; and those that were suppressed: not sent, as their users were erased."""
+    suppressed = int(counts.get("suppressed", 0))
+    return [*_sent(sync, counts), *([("suppressed", suppressed)] if suppressed else [])]
+
+
+def _sent(sync: Sync, counts: Mapping[str, Any]) -> list[tuple[str, int]]:
     delivery = counts.get("delivery", {})
     if not delivery.get("accepted"):
         return []
@@ -23,8 +28,9 @@ def did(sync: Sync, counts: Mapping[str, Any]) -> list[tuple[str, int]]:
 
 
 def _new(sync: Sync, counts: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """A full refresh plans all rows as added, also those that were there."""
-    mode, added = sync.mode, int(counts.get("added", 0))
+    """A full refresh plans all rows as added, also those that were there. Of a user who was erased, the state has no
+    row, so each row about one is planned as added, and then not sent."""
+    mode, added = sync.mode, max(int(counts.get("added", 0)) - int(counts.get("suppressed", 0)), 0)
     if mode.ends:
         yield mode.ends.done, added
     elif Kind.CHANGED not in mode.kinds:

@@ -17,6 +17,7 @@ class SiteColumn:
     why it changes, in words, where that can be told. `gone` is what there is to say of a column that is no longer sent,
     and empty of others; its type may be unknown. `accepted` are the values that a data test of the sync accepts,
     `values` those that it has, with in how many rows, if the sync says that they may be shown; "" is all others.
+    `unshown` is why there are none although the sync says so.
     """
 
     name: str
@@ -31,6 +32,18 @@ class SiteColumn:
     accepted: Sequence[str] = ()
     values: Sequence[tuple[str, int]] = ()
     gone: str = ""
+    unshown: str = ""
+
+
+@dataclass(frozen=True)
+class SiteField:
+    """A column that is sent beside those that are attributes, properties or fields of a catalog: an identifier, or a
+    field that Braze defines. `type` says which."""
+
+    name: str
+    type: str
+    description: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,13 +99,15 @@ class SiteReject:
 class SiteSync:
     """A sync, and what its state knows. `sends` is what its columns are: attribute, property, field or column.
 
-    `ends` is what it does to users or items for good, in words, and `ended` is what its acknowledged rows are then, if
+    `fields` are what it sends beside its columns. `ends` is what it does to users or items for good, in words, `lasts`
+    what else cannot be taken back, and `ended` is what its acknowledged rows are then, if
     they are about nothing that is there any more. `written` are the attributes that Braze has accepted in
     the last days, also of new rows. These, and the numbers of rows, are None if they are not known. `due_since` is set
-    if it is due and has not run. `message` is a cause, and what else there is to say, on lines of their own; `tried_at`
-    is when it was tried last, if that is not among its runs, and `tries` are all such tries that are known, the latest
-    first. `runs` are the last ones, the latest first, then earlier ones that did not succeed. `notes` is what is not
-    known, and why.
+    if it is due and has not run, and it `is_overdue` if it has missed more than one of its times. `lost` is how many
+    rows are `rejected`, by status. `message` is a cause, and what else there is to say, on lines of their own;
+    `tried_at` is when it was tried last, if that is not among its runs, and `tries` are all such tries that are known,
+    the latest first. `runs` are the last ones, the latest first, then earlier ones that did not succeed.
+    `notes` is what is not known, and why.
     """
 
     name: str
@@ -123,6 +138,10 @@ class SiteSync:
     rejects: Sequence[SiteReject]
     notes: Sequence[str]
     tries: Sequence[SiteTry] = ()
+    is_overdue: bool = False
+    lasts: str = ""
+    fields: Sequence[SiteField] = ()
+    lost: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from reverse_etl.ledger.flapping import FLAP_RUNS, FLAPS
 from reverse_etl.masking import all_masked, of_response, of_warehouse
 from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.given_up import GIVEN_UP
+from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUNS, SENT_AT
 from reverse_etl.plan.workbench import limit_memory, part_of
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.attributes import attributes_of, fields_of, properties_of
-from reverse_etl.records.layout import Layout
+from reverse_etl.records.layout import Layout, Role
 from reverse_etl.runs.flaps import HowToLook, changes_of
 from reverse_etl.runs.site_did import did
 from reverse_etl.runs.site_facts import SiteReject, SiteRun, SiteTry
@@ -76,10 +77,12 @@ class Known:
     notes: Sequence[str] = ()
     tries: Sequence[SiteTry] = ()
     sent_at: Mapping[str, datetime] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    lost: Sequence[tuple[str, int]] = ()
 
 
 _COUNTS: Mapping[str, Any] = dict.fromkeys(("rows", "rejected", "in_doubt", "written"))
-_UNKNOWN = {**_COUNTS, "filled": {}, "values": {}}
+_UNKNOWN = {**_COUNTS, "filled": {}, "values": {}, "lost": ()}
 _NOTHING = Known("unknown", **_UNKNOWN)
 
 
@@ -164,6 +167,7 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
         in_doubt=now.in_doubt,
         written=_written(connection, how.since),
         types=sent,
+        fields=sent_fields(layout) if layout else {},
         past=past,
         filled=_filled(state, sent),
         values=values_of(sync, state, [name for name in sent if name in types]),
@@ -172,6 +176,7 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
         runs=_runs(connection, sync, how.since),
         sent_at=_sent_at(state, sync),
         rejects=list(_rejects(connection, sync)),
+        lost=_lost(connection),
         notes=[note.removeprefix(f"{sync.name}: ") for note in notes],
     )
 
@@ -259,7 +264,20 @@ def _safe(sync: Sync, message: str) -> str:
     return of_warehouse(_BEFORE_KEYS.sub(r"\1", said))
 
 
-_STATUSES = {"retl": "invalid", "braze": "rejected", "left_out": "left out", "given_up": "given up"}
+_STATUSES = {
+    **{"retl": "invalid", "braze": "rejected", "left_out": "left out", "given_up": "given up"},
+    "consent": WITHHELD,  # as those in quarantine
+}
+
+
+def _lost(connection: DuckDBPyConnection) -> list[tuple[str, int]]:
+    """How many rows are not in Braze, or not whole, by status, the most frequent first."""
+    found = dict[str, int]()
+    sql = f"SELECT rejected_by, count(DISTINCT key) FROM {REJECTS} WHERE rejected_by <> '{GIVEN_UP}' GROUP BY ALL"
+    for by, rows in connection.execute(sql).fetchall():
+        status = _STATUSES.get(by, by)
+        found[status] = found.get(status, 0) + rows
+    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _rejects(connection: DuckDBPyConnection, sync: Sync) -> Iterator[SiteReject]:
@@ -293,3 +311,13 @@ def sent_types(layout: Layout) -> dict[str, str]:
         found = properties_of(layout) if layout.mode.extra is Extra.PROPERTY else fields_of(layout)
         return {name: str(of) for name, of in found.items()}
     return {column.name: column.type.text for column in layout.sent}
+
+
+def sent_fields(layout: Layout) -> dict[str, str]:
+    """The columns that leave the warehouse beside `sent_types`, with what they are and their types."""
+    beside = {*sent_types(layout)}
+    return {
+        column.name: f"{'identifier' if column.role is Role.IDENTIFIER else 'field of Braze'}, {column.type.text}"
+        for column in layout.sent
+        if column.name not in beside
+    }

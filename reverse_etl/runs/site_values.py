@@ -45,6 +45,18 @@ def values_of(sync: Sync, state: Seen, columns: Iterable[str]) -> dict[str, list
     return found
 
 
+def why_not_shown(sync: Sync, name: str, key: Iterable[str], filled: int | None) -> str:
+    """Why the page has no values of a column although its sync allows them, of which so many rows have one; empty if
+    the sync does not allow it."""
+    if not any(column.show_values and column.name == name for column in sync.columns):
+        return ""
+    if name in _PERSONAL:
+        return "never shown: personal data"
+    if name in key:
+        return "never shown: part of the primary key"
+    return "not known: the state does not have them" if filled is None else "none: no acknowledged row has one"
+
+
 def _may_show(sync: Sync, key: Iterable[str]) -> set[str]:
     """Columns whose values the sync allows to be shown, without those that name a person or a row."""
     return {column.name for column in sync.columns if column.show_values} - _PERSONAL - set(key)

@@ -26,6 +26,7 @@ from reverse_etl.words import count, moment
 
 FAILED, SUCCEEDED = ("failed", "blocked"), ("success", "incomplete")  # others leave open what comes of a sync
 ELSEWHERE = ("running", "already_run")  # another process has it
+_EITHER = " or ".join(FAILED)
 _FIRST_WAIT = timedelta(minutes=1)
 _MOST_DOUBLINGS = 20  # two years
 _MOST_REASONS = 3  # that are kept
@@ -37,6 +38,7 @@ class Failing:
 
     `of` is a digest of what it was then: keys, models, vars. A sync that was changed is tried again at once.
     `why` is what was wrong the last time, as titles of errors and where: no message, which may have a value in it.
+    `how` is how these runs ended: failed, blocked, or some so and some so.
     """
 
     times: int
@@ -44,9 +46,10 @@ class Failing:
     at: datetime
     of: str
     why: tuple[str, ...] = ()
+    how: str = "failed"
 
     def said(self) -> str:
-        return f"failed {count(self.times, 'time')} in a row, the last at {moment(self.at)}"
+        return f"{self.how} {count(self.times, 'time')} in a row, the last at {moment(self.at)}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,10 @@ def waits_until(failing: Failing | None, sync: Sync, digest: str, now: datetime)
 def after_run(before: Failing | None, status: str, failing: Failing) -> Failing | None:
     """What is to be remembered of a sync after a run that ended with this status; `failing` if it is the first one."""
     if status in FAILED:
-        return replace(failing, times=before.times + 1, since=before.since) if before else failing
+        if before is None:
+            return failing
+        how = failing.how if failing.how == before.how else _EITHER
+        return replace(failing, times=before.times + 1, since=before.since, how=how)
     return None if status in SUCCEEDED else before
 
 
@@ -135,7 +141,7 @@ def note_run(
         return
     with alone_with(path):
         known = read_mapping(path)
-        failing = Failing(1, now, now, digest_of(project, sync), in_short(problems))
+        failing = Failing(1, now, now, digest_of(project, sync), in_short(problems), status)
         if status in FAILED and not is_on_record:
             note_try(project, Try(sync.name, status, now, now, failing.why))
         before = known.pop(sync.name, None)
@@ -143,7 +149,7 @@ def note_run(
         entry = _skip(_skipped(before)) if status in ELSEWHERE else {}
         if after:
             times = {name: getattr(after, name).isoformat() for name in ("since", "at")}
-            entry |= {"times": after.times, "of": after.of, "why": list(after.why), **times}
+            entry |= {"times": after.times, "of": after.of, "why": list(after.why), "how": after.how, **times}
         if entry:
             known[sync.name] = entry
         write_mapping(path, known)
@@ -190,7 +196,9 @@ def _failing(value: Any) -> Failing | None:
     try:
         since, at = (datetime.fromisoformat(value[name]) for name in ("since", "at"))
         why = tuple(map(str, value.get("why", ())))
-        found = Failing(int(value["times"]), since, at, str(value["of"]), why)
+        how = value.get("how")
+        how = how if how in (*FAILED, _EITHER) else FAILED[0]
+        found = Failing(int(value["times"]), since, at, str(value["of"]), why, how)
     except (TypeError, KeyError, ValueError):
         return None
     return found if found.times > 0 and since.tzinfo and at.tzinfo else None

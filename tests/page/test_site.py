@@ -145,7 +145,7 @@ def test_numbers_that_are_not_known_are_shown_as_unknown_with_why(open_page: Ope
         expect(tab.locator("tbody td.number")).to_have_text(["unknown", "unknown"])
         expect(tab.locator("tbody")).to_contain_text("it is damagedhint: restore it")
         click(tab, "^sync_000")
-        for name in ("acknowledged", "rejected or invalid", "in doubt", "attributes written", "data points"):
+        for name in ("acknowledged", "not in Braze, or not whole", "in doubt", "attributes written", "data points"):
             expect(fact(tab, name)).to_have_text("unknown")
         expect(tab.locator("main")).to_contain_text("Its runs are not known: its state cannot be read now.")
         click(tab, "^attr_000_000")
@@ -204,6 +204,23 @@ def test_first_page_has_what_is_overdue_and_says_how_many_are_due_besides(open_p
         expect(rows.first).to_contain_text("sync_006due since")
         click(tab, "and 13 more")
         expect(tab.locator("tbody tr")).to_have_count(20)
+
+
+def test_sync_that_is_overdue_is_not_green_and_the_others_say_nothing_of_it(open_page: OpenPage, tmp_path: Path):
+    known, late = large(3, 1, 1), datetime(2026, 11, 18, tzinfo=UTC)
+    first = replace(known.syncs[0], due_since=late, is_overdue=True)
+    other = replace(known.syncs[1], status="incomplete", message="", rejected=1, lost=[("withheld", 1)])
+    file = tmp_path / "index.html"
+    file.write_text(page(replace(known, syncs=[first, other, known.syncs[2]]), assets()), encoding="utf-8")
+    for tab in opened(open_page(), file):
+        click(tab, "^Not green")
+        expect(tab.locator("tbody tr")).to_have_count(2)
+        said = "successoverdue00overdue since 2026-11-18 00:00 UTC"
+        expect(tab.locator("tbody tr").first).to_have_text(
+            re.compile(said.replace("successoverdue", "success ?overdue"))
+        )
+        expect(tab.locator('td[data-head="why"]').last).to_have_text("")
+        expect(tab.locator('td[data-head="not in Braze, or not whole"]')).to_have_text(["0", "1 withheld"])
 
 
 def test_search_is_done_with_the_keyboard(tab: Page):

@@ -38,6 +38,7 @@ from tests.shop import (
 NOW = datetime.now(UTC)
 YEARLY = {"schedule": f"0 0 1 {(NOW.month + 5) % 12 + 1} *", "timezone": "Asia/Seoul"}  # not while the tests run
 LATEST, FOLLOWING = Cron(*YEARLY.values()).latest(NOW), Cron(*YEARLY.values()).following(NOW)
+MISSED = Cron(*YEARLY.values()).missed(datetime(2001, 1, 1, tzinfo=UTC))
 ONE = "SELECT 'u1' AS external_id, 'x' AS a"
 TWO, THREE, FOUR = (ONE.replace(" AS a", f" AS {name}") for name in "bcd")  # no two write one attribute
 NOTHING_DUE = f"nothing is due; next: it at {FOLLOWING:%Y-%m-%d %H:%M} UTC\n"
@@ -507,13 +508,14 @@ def test_ls_shows_what_is_due_as_run_due_does(shop: Shop, retl: Retl):
         process.communicate()
     assert dict(line.split(": ") for line in due) == {
         "busy": "running",
-        **dict.fromkeys(("missed", "never"), f"due since {LATEST:%Y-%m-%d %H:%M} UTC"),
+        "missed": f"overdue since {MISSED:%Y-%m-%d %H:%M} UTC",
+        "never": f"due since {LATEST:%Y-%m-%d %H:%M} UTC",
         "fails": f"due since {LATEST:%Y-%m-%d %H:%M} UTC, retry {next_try_of(shop, 'fails')}",
     }
     start = heading.index("next due")
     end = heading.index("description")
     shown = {line.split()[0]: line[start:end].strip() for line in listed}
-    assert [f"{name}: {cell}" for name, cell in shown.items() if cell.startswith(("due", "running"))] == due
+    assert [f"{name}: {cell}" for name, cell in shown.items() if cell.startswith(("due", "overdue", "running"))] == due
     assert (shown["succeeded"], shown["unscheduled"]) == (f"{FOLLOWING:%Y-%m-%d %H:%M} UTC", "")
     assert [one["due"] for one in listed_json if one["due"]] == due_json
 
@@ -642,7 +644,7 @@ def test_status_says_that_a_message_is_of_an_earlier_run_than_a_failure_which_le
     at = datetime.fromisoformat(json.loads((shop.folder / ".retl/test/tries.json").read_text())["it"]["at"])
     told = retl("status", folder=shop.folder)
     assert told.err == (
-        f"it: failed 2 times in a row, the last at {at:%Y-%m-%d %H:%M} UTC: SQL error [P051] in models/it.sql:1; "
+        f"it: failed or blocked 2 times in a row, the last at {at:%Y-%m-%d %H:%M} UTC: SQL error [P051] in models/it.sql:1; "
         "the last run on record: guard max_changes: 1,000 rows would be sent; at most 1 is allowed\n"
     )
 

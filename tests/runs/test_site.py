@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reverse_etl.braze.modes import MODES, Mode
 from reverse_etl.errors import ProjectError
 from reverse_etl.report.site.packed import packed
 from reverse_etl.report.site.page import assets, page
@@ -84,6 +85,9 @@ PLANNED = {"rows": 9, "in_state": 5, "added": 4, "changed": 1, "removed": 2, "to
         (EVENTS, {}, [("sent", 4)]),
         ({"mode": "users_delete"}, {"deletes": 4}, [("deleted", 4)]),
         ({}, {"delivery": {"accepted": 0}}, []),
+        ({}, {"suppressed": 3}, [("added", 1), ("suppressed", 3)]),
+        (EVENTS, {"suppressed": 4}, [("suppressed", 4)]),
+        ({}, {"suppressed": 4, "delivery": {"accepted": 0}}, [("suppressed", 4)]),
     ],
 )
 def test_run_says_what_it_did_to_whole_rows(
@@ -92,6 +96,74 @@ def test_run_says_what_it_did_to_whole_rows(
     is_destructive = "deleted" in dict(words)
     shop.sync("it", TIERS, **options, **({"allow_destructive": True} if is_destructive else {}))
     assert did(shop.project().sync("it"), {**PLANNED, "delivery": {"accepted": 7}, **counts}) == words
+
+
+@pytest.mark.parametrize(
+    ("options", "sql", "beside", "columns"),
+    [
+        (
+            {**EVENTS, "track_record_type": "purchases", "primary_key": "order_id"},
+            "SELECT 'u1' AS external_id, 'mug' AS product_id, 3.5 AS price, 'EUR' AS currency, 1 AS quantity, "
+            "TIMESTAMP '2026-11-23' AS time, 'o1' AS order_id",
+            ["external_id", "product_id", "price", "currency", "quantity", "time"],
+            ["order_id"],
+        ),
+        (
+            {**EVENTS, "exclude_columns": ["note"]},
+            "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages, 'x' AS note",
+            ["external_id", "name", "time"],
+            ["pages"],
+        ),
+        (
+            {"mode": "subscription_status_set"},
+            "SELECT 'u1' AS external_id, 'g1' AS subscription_group_id, 'subscribed' AS subscription_state",
+            [],
+            ["external_id", "subscription_group_id", "subscription_state"],
+        ),
+        ({}, "SELECT 'u1' AS external_id, true AS _update_existing_only, 3 AS spent", ["external_id", "_update_existing_only"], ["spent"]),
+    ],
+    ids=["purchases", "events", "subscriptions", "attributes"],
+)  # fmt: skip
+def test_all_columns_that_leave_the_warehouse_are_listed(
+    shop: Shop, options: dict[str, Any], sql: str, beside: list[str], columns: list[str]
+):
+    shop.sync("it", sql, **options)
+    for _ in ("before", "after its first run"):
+        sync = next(sync for sync in site_of(shop).syncs if sync.name == "it")
+        assert [one.name for one in sync.fields] == beside
+        assert [one.name for one in sync.columns] == columns
+        shop.run("it")
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=lambda mode: mode.label)
+def test_what_cannot_be_undone_is_said_of_every_mode(mode: Mode):
+    """A mode of which `retl revert` takes nothing back says so by what it sends."""
+    assert mode.lasts != Mode.lasts
+    goes_back = [("users_track", "attributes"), ("subscription_status_set", None), ("catalog_items", None)]
+    assert mode.is_reverted == ((mode.name, mode.record_type) in goes_back)
+
+
+@pytest.mark.parametrize(
+    ("days", "since", "is_overdue"),
+    [(0, None, False), (1, 1, False), (2, 1, True), (7, 1, True)],
+)
+def test_sync_is_overdue_since_the_first_time_that_it_missed_once_it_has_missed_another(
+    shop: Shop, days: int, since: int | None, is_overdue: bool
+):
+    shop.run()
+    today = shop.clock.utc().replace(hour=0, minute=0, second=0, microsecond=0)
+    shop.clock.ahead = timedelta(days=days)
+    (sync,) = site_of(shop).syncs
+    assert (sync.due_since, sync.is_overdue) == (since and today + timedelta(days=since), is_overdue)
+
+
+def test_row_that_consent_withholds_is_called_withheld(shop: Shop):
+    sql = "SELECT 'u1' AS external_id, 'unsubscribed' AS email_subscribe"
+    shop.sync("it", sql).run("it")
+    shop.sync("it", sql.replace("'unsub", "'sub")).run("it")
+    sync = next(sync for sync in site_of(shop).syncs if sync.name == "it")
+    assert [one.status for one in sync.rejects] == ["withheld"]
+    assert sync.lost == [("withheld", 1)]
 
 
 def test_before_the_first_run_the_model_says_what_there_is(shop: Shop):
@@ -197,14 +269,14 @@ def test_sync_that_is_not_green_says_what_is_wrong_and_then_the_rest_a_line_each
     cause, tried = sync.message.split("\n")
     assert (sync.status, sync.tried_at) == ("blocked", None)
     assert cause == "data test not_null tier: 2 rows fail; data test unique tier: 2 rows fail"
-    assert tried.startswith("failed 1 time in a row, the last at ")
+    assert tried.startswith("blocked 1 time in a row, the last at ")
     shop.sync("tiers", "SELECT * FROM nowhere")
     shop.clock.ahead = timedelta(minutes=1)
     shop.run()
     (sync,) = site_of(shop).syncs
     now, tried, before = sync.message.split("\n")
     assert now == "SQL error [P051] in models/tiers.sql:1"
-    assert tried.startswith("failed 2 times in a row, the last at ")
+    assert tried.startswith("failed or blocked 2 times in a row, the last at ")
     assert before == f"the last run on record: {cause}"
 
 
@@ -316,6 +388,10 @@ def test_values_are_shown_where_they_may_be_if_they_are_few_and_in_many_rows(sho
         "member": [],  # nobody allowed it
         "email": [],  # never
         "contact": [("***", 15), ("other", 15)],
+    }
+    assert {column.name: column.unshown for column in sync.columns if not column.values} == {
+        "member": "",
+        "email": "never shown: personal data",
     }
     text = text_of(shop)
     assert [one for one in ("mina", "r24", "u29", "example.com") if one in text] == []

@@ -108,6 +108,11 @@ def _sync(sync: SiteSync, texts: _Texts, names: _Texts, most: int) -> list[Any]:
             if column.values
         },
         [[*texts.all((one.status, one.why)), _seconds(one.at), _seconds(one.until), one.times] for one in sync.tries],
+        _alike(texts.all(column.unshown for column in columns)),
+        int(sync.is_overdue),
+        texts(sync.lasts),
+        [texts.all((one.name, one.type, one.description, one.owner)) for one in sync.fields],
+        [[texts(status), rows] for status, rows in sync.lost],
     ]
 
 

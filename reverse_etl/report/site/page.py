@@ -32,7 +32,7 @@ def page(site: Site, made_of: Assets) -> str:
     """The whole page."""
     data = json.dumps(packed(site), ensure_ascii=False, separators=(",", ":"))
     parts = {
-        "TITLE": escape(f"{site.project} · {site.target}"),
+        "TITLE": escape(" · ".join(dict.fromkeys((site.project, site.target)))),
         "POLICY": escape(_policy(made_of)),
         "CSS": made_of.css,
         # Whatever is in it, `</script>` and `<!--` are not.

@@ -19,9 +19,10 @@ for (const line of data.names === "" ? [] : data.names.split("\n"))
   names.push((names.at(-1) ?? "").slice(0, LENGTHS.indexOf(line[0])) + line.slice(1));
 const SYNC = ["name", "description", "owner", "mode", "about", "sends", "model", "file", "line", "tags", "after", "ends", "ended",
   "schedule", "next", "due", "status", "message", "triedAt", "rows", "rejected", "inDoubt", "written", "runs", "rejects", "notes", "ranges",
-  "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "gone", "accepted", "values", "tries"];
+  "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "gone", "accepted", "values", "tries", "unshown", "overdue",
+  "lasts", "fields", "lost"];
 const RUN = ["id", "at", "seconds", "status", "rows", "planned", "accepted", "lost", "requests", "attributes", "message", "commit", "dirty", "by", "did", "changed", "others"];
-const OF_TEXT = new Set(["description", "owner", "mode", "about", "sends", "model", "file", "ends", "ended", "schedule", "status",
+const OF_TEXT = new Set(["description", "owner", "mode", "about", "sends", "model", "file", "ends", "ended", "lasts", "schedule", "status",
   "message", "commit", "by"]);
 const named = (fields, row) => Object.fromEntries(fields.map((name, at) => [name, OF_TEXT.has(name) ? text(row[at]) : row[at]]));
 
@@ -36,6 +37,8 @@ const syncs = data.syncs.map((row) => {
     run.did = Array.isArray(run.did) ? run.did : [run.did, run.accepted];
   }
   sync.tries = sync.tries.map(([status, why, at, until, times]) => ({ sync, status: text(status), why: text(why), at, until, times }));
+  sync.fields = sync.fields.map((one) => one.map(text));
+  sync.lost = sync.lost.map(([status, rows]) => [text(status), rows]);
   for (const run of sync.runs) if (run.id.startsWith("-")) run.id = iso(run.at).slice(0, 19).replace(/[-:]/g, "") + run.id;
   return sync;
 });
@@ -55,7 +58,7 @@ function column(sync, place) {
     sync, name: names[sync.numbers[place]], type: text(at(sync.types, place)), description: text(at(sync.descriptions, place)),
     owner: mine || sync.owner, filled: empty < 0 ? null : sync.rows - empty, changes, points: points < 0 ? changes : points,
     changedAt: sync.times[at(sync.changedAt, place)], flaps: text(at(sync.flaps, place)), gone: text(at(sync.gone, place)),
-    accepted: (sync.accepted[place] ?? []).map(text),
+    unshown: text(at(sync.unshown, place)), accepted: (sync.accepted[place] ?? []).map(text),
     values: (sync.values[place] ?? []).map(([value, rows]) => [text(value), rows]),
   };
 }
@@ -93,7 +96,7 @@ const tone = (status) => GOOD.includes(status) ? "good" : BAD.includes(status) ?
 const isUnread = (sync) => UNREAD.includes(sync.status);
 // While a sync is running, what its last run was is what counts.
 const lastStatus = (sync) => sync.status !== "running" ? sync.status : sync.triedAt ? "failed" : sync.runs[0]?.status ?? "success";
-const unhealthy = (sync) => !GOOD.includes(lastStatus(sync)) || sync.rejected > 0 || sync.inDoubt > 0;
+const unhealthy = (sync) => sync.overdue || !GOOD.includes(lastStatus(sync)) || sync.rejected > 0 || sync.inDoubt > 0;
 
 // --- elements ---------------------------------------------------------------------------------------------------------
 
@@ -119,6 +122,9 @@ const runLink = (run) => link(moment(run.at), "runs", run.sync.name, run.id);
 const columnLink = (one) => one.sync.sends === "attribute" ? attributeLink(one.name) : link(one.name, "columns", one.sync.name, one.name);
 const nodeLink = (id) => id.startsWith("sync.") ? syncLink(id.slice(5)) : link(id.slice(id.indexOf(".") + 1), "sources", id);
 const pill = (status) => el("span", { class: `pill ${tone(status)}` }, status);
+const pillOf = (sync) => sync.overdue ? el("span", {}, pill(sync.status), " ", el("span", { class: "pill bad" }, "overdue")) : pill(sync.status);
+// Rows that are not in Braze as the model has them, by what became of them.
+const lostOf = (sync) => known(sync, sync.rejected, () => sync.lost.length ? sync.lost.map(([status, rows]) => `${count(rows)} ${status}`).join(", ") : "0");
 const comma = (items) => items.flatMap((item, place) => place ? [", ", item] : [item]);
 const heading = (title, small) => el("h2", {}, title, small && el("small", {}, small));
 const nobody = () => el("span", { class: "soft" }, "nobody");
@@ -216,7 +222,7 @@ function plots(list) {
   const early = [...list].reverse();
   return el("div", { class: "card plots" }, plot("rows accepted", early, (run) => run.accepted),
     plot("requests", early, (run) => run.requests), plot("duration", early, (run) => run.seconds, took),
-    plot("attributes written", early, (run) => run.attributes));
+    list.some((run) => run.sync.sends === "attribute") && plot("attributes written", early, (run) => run.attributes));
 }
 
 const strip = (list, isShort) => el("span", { class: isShort ? "strip short" : "strip" }, [...list].reverse().map((run) => {
@@ -234,7 +240,7 @@ const attributeRows = (list) => list.map((name) => () => {
     comma(written.map((one) => syncLink(one.sync.name)))];
 });
 const HEADS_OF_ATTRIBUTES = ["attribute", "type", "description", "owner", "written by-"];
-const syncRows = (list) => list.map((sync) => [syncLink(sync.name), pill(sync.status), sync.description, sync.mode, `${sync.about}s`, sync.owner || nobody(),
+const syncRows = (list) => list.map((sync) => [syncLink(sync.name), pillOf(sync), sync.description, sync.mode, `${sync.about}s`, sync.owner || nobody(),
   strip(sync.runs.slice(0, 10), true), known(sync, sync.rows), sync.ends && el("span", { class: "pill warn" }, sync.ends)]);
 const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "writes to-", "owner", "runs-", "acknowledged#-", "deletes"];
 // A property of an event, as its syncs send it.
@@ -270,7 +276,7 @@ function dueAt(sync) {
   try {
     there = at && zone !== "UTC" ? ` (${new Date(at * 1000).toLocaleTimeString("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit" })} ${zone})` : "";
   } catch { /* a zone that the browser does not know */ }
-  return el("span", {}, sync.due ? "due since " : null, moment(at), there);
+  return el("span", {}, sync.due ? sync.overdue ? "overdue since " : "due since " : null, moment(at), there);
 }
 const coming = () => syncs.filter((sync) => sync.next || sync.due).sort((one, other) => !one.due - !other.due || (one.due || one.next) - (other.due || other.next));
 const dueCells = (sync) => [syncLink(sync.name), dueAt(sync), sync.schedule];
@@ -308,8 +314,8 @@ const PAGES = {
       heading("Next"), table(HEADS_OF_DUE, soon.map(dueCells), "No sync has a schedule."), coming().length > soon.length && el("p", {}, link(`and ${count(coming().length - soon.length)} more`, "due")),
     ];
   },
-  ill: () => [el("h1", {}, "Not green"), table(["sync", "last run", "rejected or invalid#", "in doubt#", "why"],
-    syncs.filter(unhealthy).map((sync) => [syncLink(sync.name), pill(sync.status), known(sync, sync.rejected), known(sync, sync.inDoubt), why(sync)]), "All syncs are green.")],
+  ill: () => [el("h1", {}, "Not green"), table(["sync", "last run", "not in Braze, or not whole#", "in doubt#", "why"],
+    syncs.filter(unhealthy).map((sync) => [syncLink(sync.name), pillOf(sync), lostOf(sync), known(sync, sync.inDoubt), why(sync)]), "All syncs are green.")],
   due: () => [el("h1", {}, "What is due next"), el("p", { class: "soft" }, "As of ", moment(data.at), ". A sync that is due runs with the next call of its schedule."),
     table(HEADS_OF_DUE, coming().map(dueCells), "No sync has a schedule.")],
   owners: () => [el("h1", {}, "What nobody owns"), el("p", { class: "soft" }, "owner: of a sync, or of a column in columns:, in syncs.yml"),
@@ -329,7 +335,7 @@ const PAGES = {
   events: (name) => {
     if (name === undefined) return [el("h1", {}, "Events"), el("p", { class: "soft lead" }, "The names of events are values of rows: shown are those in braze.lock.yml, which `retl lock` writes, and those that a model writes down."), table(HEADS_OF_EVENTS, eventRows(), NO_EVENTS)];
     const event = events.find((one) => one.name === name);
-    return event && [el("p", { class: "crumb" }, link("Events", "events")), el("h1", {}, name), heading("Sent by"), table(["sync", "owner", "last run", "sent last"], event.by.map(([one, at, isOnly]) => [syncLink(one), syncOf.get(one).owner || nobody(), pill(syncOf.get(one).status), sentAt(syncOf.get(one), at, isOnly)]), "No sync sends it now."),
+    return event && [el("p", { class: "crumb" }, link("Events", "events")), el("h1", {}, name), heading("Sent by"), table(["sync", "owner", "last run", "sent last"], event.by.map(([one, at, isOnly]) => [syncLink(one), syncOf.get(one).owner || nobody(), pillOf(syncOf.get(one)), sentAt(syncOf.get(one), at, isOnly)]), "No sync sends it now."),
       heading("Properties"), table(["property", "type"], event.properties.map(([name, type]) => [propertyOf(event.syncs, name), type]), "It has no properties."),
       event.syncs.map((one) => [heading(`From ${one}`), lineage(syncOf.get(one))])];
   },
@@ -356,8 +362,8 @@ const PAGES = {
 
 // Why a sync is not green: what is wrong first, then what has come of it, a line each.
 const said = (message) => message.split("\n").map((line, place) => el("div", { class: place ? "soft" : null }, line));
-const why = (sync) => [sync.status === "never" ? el("div", {}, "it has not run yet") : sync.message && said(sync.message),
-  ...sync.rejects.slice(0, 1).map(([, of, reason, hint, rows]) => [el("div", {}, [text(of), text(reason), `(${many(rows, "row")})`].filter(Boolean).join(" ")), hint ? el("div", { class: "soft" }, text(hint)) : null])].flat(2);
+const why = (sync) => [sync.overdue ? el("div", {}, dueAt(sync)) : null, sync.status === "never" ? el("div", {}, "it has not run yet") : sync.message && said(sync.message),
+  ...sync.rejects.slice(0, 1).map(([status, of, reason, hint, rows]) => [el("div", {}, [`${text(status).replace("_", " ")}:`, text(of), text(reason), `(${many(rows, "row")})`].filter(Boolean).join(" ")), hint ? el("div", { class: "soft" }, text(hint)) : null])].flat(2);
 const didTo = (run) => run.did.filter((_, place) => place % 2 === 0).map((verb, pair) => `${text(verb)} ${count(run.did[2 * pair + 1])}`);
 const changed = (run) => run.did.length || run.changed.length || run.others ? comma([...didTo(run), ...run.changed.filter((_, place) => place % 2 === 0).map((place, pair) => el("span", {}, columnLink(column(run.sync, place)), ` ${count(run.changed[2 * pair + 1])}`)), ...run.others ? [`${run.others} more`] : []]) : "–";
 
@@ -376,12 +382,12 @@ function ofColumn(title, tab, name, written) {
       ["data points of these changes, new rows apart", sure(count(sum(written, (one) => one.points)))],
       ["changes too often", flaps.length ? flaps.map((one) => one.flaps).join(", ") : sure("no")],
       ["accepted values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "not checked: the sync has no accepted_values test of it")],
-      ["values", written.some((one) => one.values.length) ? null : written.some((one) => one.sync.rows === null) ? known(written.find((one) => one.sync.rows === null).sync, null) : el("span", { class: "soft" }, "not shown: the sync does not have show_values: true for it")]]),
+      ["values", written.some((one) => one.values.length) ? null : written.some((one) => one.sync.rows === null) ? known(written.find((one) => one.sync.rows === null).sync, null) : el("span", { class: "soft" }, first(written, (one) => one.unshown) || "not shown: the sync does not have show_values: true for it")]]),
     written[0].sync.sends === "attribute" && el("p", { class: "note" }, DATA_POINT),
     written.filter((one) => one.values.length).map((one) => [heading("Values", written.length > 1 ? `from ${one.sync.name}` : ""), table(["value", "rows#", "share#"],
       one.values.map(([value, rows]) => [value === "" ? el("span", { class: "soft" }, "others, too many or in too few rows to be shown") : el("code", {}, value), count(rows), share(rows, one.sync.rows)]), "")]),
     heading("Written by"), table(["sync", "rows sent with a value#", "of acknowledged#", "last run", "finished", "changes#-", "data points#-"], written.map((one) => [syncLink(one.sync.name),
-      one.filled === null ? "–" : count(one.filled), one.filled === null ? "–" : share(one.filled, one.sync.rows), pill(one.sync.status), one.sync.runs.length ? moment(one.sync.runs[0].at + Math.round(one.sync.runs[0].seconds)) : "–", changesOf(one), changesOf(one, one.points)]), ""),
+      one.filled === null ? "–" : count(one.filled), one.filled === null ? "–" : share(one.filled, one.sync.rows), pillOf(one.sync), one.sync.runs.length ? moment(one.sync.runs[0].at + Math.round(one.sync.runs[0].seconds)) : "–", changesOf(one), changesOf(one, one.points)]), ""),
     written.map((one) => [heading(`From ${one.sync.name}`, "what its model is built from"), lineage(one.sync, [[one.sync.sends, name, location.hash]])]),
   ];
 }
@@ -390,11 +396,11 @@ function ofSync(sync) {
   const list = columns(sync), model = nodes.get(`model.${sync.model}`), behind = syncs.filter((other) => other.after.includes(sync.name));
   const noRuns = isUnread(sync) ? "Its runs are not known: its state cannot be read now." : sync.status === "running" ? "No run of it is on record yet." : "It has not run yet.";
   return [
-    el("p", { class: "crumb" }, link("Syncs", "syncs")), el("h1", {}, sync.name, " ", pill(sync.status)),
+    el("p", { class: "crumb" }, link("Syncs", "syncs")), el("h1", {}, sync.name, " ", pillOf(sync)),
     el("p", { class: "lead" }, sync.description || el("span", { class: "soft" }, "It has no description.")),
     sync.status !== "success" && sync.message ? el("div", { class: "said" }, said(sync.message)) : null,
-    facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["cannot be undone", sync.ends || "nothing"], ["schedule", sync.schedule || "none"],
-      ["next due", dueAt(sync)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", known(sync, sync.rows, rowsOf)], ["rejected or invalid", known(sync, sync.rejected, rowsOf)],
+    facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["cannot be undone", [sync.ends, sync.lasts].filter(Boolean).join("; ")], ["schedule", sync.schedule || "none"],
+      ["next due", dueAt(sync)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", known(sync, sync.rows, rowsOf)], ["not in Braze, or not whole", lostOf(sync)],
       ["in doubt", known(sync, sync.inDoubt, rowsOf)], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? known(sync, sync.written) : null], [`data points of changes in ${data.days} days`, sync.sends === "attribute" ? known(sync, isUnread(sync) ? null : sum(list, (one) => one.points)) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
       ["tags", sync.tags.length ? sync.tags.map(text).join(", ") : null], ["in", `${sync.file}:${sync.line}`]]),
     sync.notes.map((note) => el("p", { class: "note" }, text(note))),
@@ -403,7 +409,7 @@ function ofSync(sync) {
     heading("Runs"), table(HEADS_OF_RUNS, sync.runs.map((run) => () => runCells(run)), noRuns),
     sync.tries.length ? [heading("Runs without a plan", "failed before, or skipped"), table(HEADS_OF_TRIES.slice(1), sync.tries.map((one) => () => [times(one), pill(one.status), one.why]), "")] : null,
     heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), sync.rejected === null ? "Not known now." : "No row is rejected, invalid or in doubt."),
-    heading("What it sends"), table([sync.sends, "type", "description", "owner-", "sent with a value#", "changes#-"], list.map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), one.type || "–", one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), changesOf(one)]), "Its columns are not known."),
+    heading("What it sends", "all columns that leave the warehouse"), table(["column", "type", "description", "owner-", "sent with a value#", "changes#-"], [...sync.fields.map(([name, type, description, owner]) => [name, type, description, owner || sync.owner || nobody(), "–", "–"]), ...list.map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), one.type || "–", one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), changesOf(one)])], "Its columns are not known."),
     heading("Lineage"), lineage(sync),
     heading("Model", model?.file), model?.sql ? el("div", { class: "card" }, el("pre", { tabindex: 0 }, model.sql)) : el("p", { class: "soft" }, sync.ends ? "Its SQL is not shown: that of a sync that deletes or merges users may list persons." : "Its SQL is not known."),
   ];
@@ -414,8 +420,9 @@ function ofRun(run) {
     el("p", { class: "crumb" }, link("Runs", "runs"), " · ", syncLink(run.sync.name)), el("h1", {}, run.id, " ", pill(run.status)), run.message ? el("p", { class: "said" }, run.message) : null,
     facts([["sync", syncLink(run.sync.name)], ["started", moment(run.at)], ["took", took(run.seconds)], ["started by: user on machine, or run of CI", run.by], ["commit", commitOf(run)],
       ["rows of the model", count(run.rows)], ["planned", many(run.planned, "record")], ["accepted", count(run.accepted)], ["rejected by Braze", count(run.rejected)], ["invalid", count(run.invalid)],
-      ["in doubt", count(run.inDoubt)], ["unsent", count(run.unsent)], ["requests", count(run.requests)], ["attributes written", count(run.attributes)]]),
+      ["in doubt", count(run.inDoubt)], ["unsent", count(run.unsent)], ["requests", count(run.requests)], ["attributes written", run.sync.sends === "attribute" ? count(run.attributes) : null]]),
     heading("Changed", "whole rows, and values of other rows by column"), el("p", {}, changed(run)),
+    didTo(run).some((one) => one.startsWith("suppressed ")) && el("p", { class: "note" }, "Suppressed rows are about users who were erased: they are not sent."),
   ];
 }
 
@@ -436,7 +443,7 @@ function draw() {
   const [tab, ...rest] = parts, shown = Object.hasOwn(PAGES, tab) && PAGES[tab](...rest);
   main.replaceChildren(...(shown || [el("h1", {}, "Not found"), el("p", {}, "The page has nothing of this name. ", link("Start"))]).flat(9).filter((one) => one !== null && one !== undefined && one !== "" && one !== false));
   for (const one of document.querySelectorAll("nav a")) one.toggleAttribute("aria-current", one.getAttribute("href") === `#/${tab}`);
-  document.title = `${main.querySelector("h1").textContent} · ${data.project}`;
+  document.title = [...new Set([main.querySelector("h1").textContent, data.project])].join(" · ");
   window.scrollTo(0, 0);
 }
 
