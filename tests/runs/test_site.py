@@ -18,7 +18,7 @@ from reverse_etl.runs.site_did import did
 from reverse_etl.runs.site_facts import Site, SiteColumn, SiteRun, SiteSync
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state.look import sync_status
-from tests.shop import EVENTS, Shop, database, running
+from tests.shop import EVENTS, Retl, Shop, database, running
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
 TIERS = "SELECT 'u' || i AS external_id, if(i < 2, 'gold', NULL) AS tier, i AS spent FROM range(4) r(i)"
@@ -155,6 +155,17 @@ def test_sync_is_overdue_since_the_first_time_that_it_missed_once_it_has_missed_
     shop.clock.ahead = timedelta(days=days)
     (sync,) = site_of(shop).syncs
     assert (sync.due_since, sync.is_overdue) == (since and today + timedelta(days=since), is_overdue)
+
+
+def test_rows_of_users_who_were_erased_are_suppressed_and_not_added(shop: Shop, retl: Retl):
+    shop.run()
+    for user in ("u0", "u1"):
+        assert retl("forget", user, "--yes", folder=shop.folder).code == 0
+    shop.model("tiers", TIERS.replace("range(4)", "range(5)").replace("i AS spent", "i + 1 AS spent"))
+    shop.run()
+    (sync,) = site_of(shop).syncs
+    assert (sync.runs[0].accepted, sync.runs[0].did) == (3, [("added", 1), ("suppressed", 2)])
+    assert "suppressed" in data_of(text_of(shop))["texts"]
 
 
 def test_row_that_consent_withholds_is_called_withheld(shop: Shop):
