@@ -698,7 +698,7 @@ CODES: Mapping[str, Code] = {
     "S006": Code(
         "state cannot be read",
         "The file of the state, or one beside it, is damaged, missing, or not of retl.",
-        "Restore it from a backup; as a last resort, follow the hint to start over.",
+        "Follow the hint, which fits the mode: the newest backup does not know what was sent since.",
     ),
     "S007": Code("state of a newer version", "A newer version of retl has written the state.", "Upgrade retl."),
     "S008": Code(

@@ -209,4 +209,26 @@ def _stopped(syncs: Sequence[str]) -> None:
 def cost_of_sending_all(syncs: "list[Sync]") -> str:
     doubled = [sync.name for sync in syncs if not sync.mode.is_idempotent]
     text = f"every row of {', '.join(sync.name for sync in syncs)} will be sent again, changed or not"
-    return f"{text}; Braze will count each event or purchase of {', '.join(doubled)} again" if doubled else text
+    if doubled:
+        text += f"; Braze will count each event or purchase of {', '.join(doubled)} again"
+    final = [f"{sync.name} {sync.mode.ends.does}s again every {sync.mode.ends.of}" for sync in syncs if sync.mode.ends]
+    return f"{text}; {' and '.join(final)} that its model returns, whoever came back" if final else text
+
+
+def cost_of_reset(sync: "Sync", known: int | None) -> tuple[str, str]:
+    """What is lost with the state of a sync, which has `known` rows if it can be read, and how to confirm that."""
+    from reverse_etl.project.again import Resend, resend_of
+    from reverse_etl.words import count
+
+    resend, cost, confirm = resend_of(sync), cost_of_sending_all([sync]), "to confirm, pass --yes"
+    baseline = f"then, before the next run, `retl state baseline {sync.name}`"
+    if ends := sync.mode.ends:
+        them = f"every {ends.of}" if known is None else count(known, ends.of)
+        cost = f"the next run of {sync.name} {ends.does}s {them} again that its model returns, also who came back"
+        return cost, f"{confirm}; {baseline}, so that no {ends.of} is {ends.done} again"
+    if resend is Resend.COUNTS_TWICE:
+        return cost, f"{confirm}; {baseline}, so that nothing counts twice"
+    if resend is Resend.MAY_OPT_IN:
+        asks = f"then, if it opts users in, `retl sync {sync.name} --read-first` asks Braze who has opted out"
+        return cost, f"{confirm}; {asks}"
+    return cost, confirm

@@ -1,7 +1,7 @@
 """Commands on the state of a sync: state show, baseline, accept-workspace, rename, move, reset."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,7 @@ from reverse_etl.cli.context import (
     ProjectCommand,
     ask,
     chosen,
-    cost_of_sending_all,
+    cost_of_reset,
     load,
     print_json,
     print_table,
@@ -29,6 +29,10 @@ from reverse_etl.cli.options import (
     Yes,
 )
 from reverse_etl.errors import ProjectError, StateError
+
+if TYPE_CHECKING:
+    from reverse_etl.project.project import LoadedProject
+    from reverse_etl.project.spec import Sync
 
 app = typer.Typer()
 
@@ -74,13 +78,17 @@ def state_baseline(
     variables: Variables = None,
 ) -> None:
     """Record the model's current rows as already in Braze, so that only later changes are sent. Sends nothing."""
+    from reverse_etl.project.again import Resend, resend_of
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.run import baseline, jobs_of
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
     chosen = project.sync(name)
-    ask(f"every valid row of {name} will be recorded as already in Braze, and not sent until it changes", yes)
+    taken = f"every valid row of {name} will be recorded as already in Braze, and not sent until it changes"
+    if resend_of(chosen) is Resend.MAY_OPT_IN:
+        taken += "; an opt-out among them that Braze does not have is lost"
+    ask(taken, yes)
     options = Options(accept_schema_change=accept_schema_change, wait_s=wait)
     (job,) = jobs_of(project, [chosen], options, screen())
     plan = baseline(job)
@@ -183,8 +191,23 @@ def state_reset(
         aside = reset(unclaimed[name])
     else:
         chosen = project.sync(name)
-        ask(cost_of_sending_all([chosen]), yes)
+        ask(*_asked(project, chosen, yes))
         aside = reset(place_of(project, chosen))
     say(f"{name}: state reset; the old state is in {aside}" if aside else f"{name}: nothing to reset")
-    if aside and name not in unclaimed and not chosen.mode.is_idempotent:
+    if aside and name not in unclaimed and (chosen.mode.ends or not chosen.mode.is_idempotent):
         say(f"{name}: the next run sends every row again; run `retl state baseline {name}` first if they are in Braze")
+
+
+def _asked(project: "LoadedProject", sync: "Sync", yes: bool) -> tuple[str, bool, str]:
+    """What `ask` is given about a reset. Only where rows are final, their number is worth opening the state."""
+    from reverse_etl.errors import RetlError
+    from reverse_etl.state.look import describe_state, is_there
+
+    known = None
+    if sync.mode.ends and not yes:
+        try:
+            known = int(describe_state(project, sync)["rows_in_braze"]) if is_there(project, sync) else 0
+        except RetlError:  # a damaged one can be reset, too
+            known = None
+    what, hint = cost_of_reset(sync, known)
+    return what, yes, hint

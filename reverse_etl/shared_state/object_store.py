@@ -242,8 +242,7 @@ class ObjectStore:
 
     def _missing(self, name: str) -> StateError:
         restore = "restore it from the bucket's versions or a backup"
-        sync = self.url.rpartition("/")[2]
-        hint = f"{restore}; or, as a last resort, `retl state reset {sync}`, as docs/state.md describes"
+        hint = f"{restore}; docs/state.md says what to run in which mode if there is none"
         what = f"{self.url}/{name} is missing, but head.json names it as the current state"
         return ObjectMissingError(what, hint=hint, code="S021")
 

@@ -113,7 +113,7 @@ def _copied(
     make_folder(place)
     with _folder_beside(place.state) as top:
         rows = replace(place.rows, is_copied=True) if place.rows else None
-        copy = StatePlace(top / place.target / place.sync, place.sync, place.target, None, place.formers, rows=rows)
+        copy = replace(place, folder=top / place.target / place.sync, objects=None, rows=rows)
         with _explained(place.state):
             _copy(place, copy, looking)
         yield place, copy

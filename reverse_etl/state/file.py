@@ -65,7 +65,7 @@ def attach(connection: DuckDBPyConnection, place: StatePlace) -> None:
         if lacks_room(error):
             raise
         what = f"cannot use {path}: {str(error).splitlines()[0]}"
-        hint = f"restore it from a backup, or {place.start_over}"
+        hint = f"{place.restore}; or {place.start_over}"
         if "ermission denied" in what or "ead-only" in what:
             hint = "make it writable for the current user"
         raise locked(error, path) or StateError(what, hint=hint, code="S006") from error
@@ -237,5 +237,5 @@ def _explained(error: Exception, place: StatePlace) -> tuple[str, str] | None:
     if WRITING.search(str(error)):
         return f"free disk space or repair the disk, {_KEPT}", "S009"
     if isinstance(error, _OF_DAMAGE) or type(error) is duckdb.Error:  # that one has no class of its own
-        return f"repair the disk, or restore the folder from a backup; or {place.start_over}", "S006"
+        return f"repair the disk; or {place.restore}; or {place.start_over}", "S006"
     return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from reverse_etl.errors import StateError
 from reverse_etl.ledger.places import InFolder
 from reverse_etl.plan.elsewhere import RowPlace, RowTables
+from reverse_etl.project.again import Resend, resend_of
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_targets import Spark
@@ -20,10 +21,12 @@ def place_named(project: LoadedProject, sync: str, target: str) -> StatePlace:
     url = project.states_url
     objects = ObjectStore(f"{url}/{target}/{sync}", project.network) if url else None
     known = project.by_name.get(sync)
-    counts_again = known is not None and not known.mode.is_idempotent
+    resend = resend_of(known) if known else Resend.IS_SAFE
     folder = project.states_folder / target / sync
     suppresses = known is None or known.suppresses
-    return StatePlace(folder, sync, target, objects, (), counts_again, suppresses, _rows_of(project))
+    return StatePlace(
+        folder, sync, target, objects, (), resend, known.mode.ends if known else None, suppresses, _rows_of(project)
+    )
 
 
 def _rows_of(project: LoadedProject) -> RowPlace | None:
@@ -86,7 +89,7 @@ def refuse_lost(place: StatePlace) -> None:
     again. A copy of a shared state may be missing."""
     sign = _of_lost(place)
     if sign:
-        hint = f"restore it from a backup, or {place.start_over}"
+        hint = f"{place.restore}; or {place.start_over}"
         raise StateError(f"{place.state} is missing, but {sign}", hint=hint, code="S006")
 
 

@@ -63,8 +63,8 @@ NOT_FOLLOWED = {
     "a backup": (
         "restore an older version of the object, or delete it: its runs then have no ledger",
         "restore an older version of head.json",
-        "restore it from a backup: who is in it would be sent again",
-        "restore it from a backup: without it nobody can tell who was erased",
+        "; as a last resort, ",  # tests/shared_state/test_shared_state.py
+        "restore it from a backup",
         "it was changed, or is of another target or project",
     ),
     "another version or package": (

@@ -1,5 +1,6 @@
 """Hints about states, saved plans, stores, locks, files and the sandbox, followed to the letter: nothing is sent twice."""
 
+import json
 import os
 import re
 import shutil
@@ -277,7 +278,7 @@ BASELINE = (
 @pytest.mark.parametrize(
     ("damage", "hint"),
     [
-        (_broken, "restore it from a backup, or"),
+        (_broken, "restore the newest backup, if nothing was sent since, which would count twice; or"),
         (_of_newer, "upgrade retl: nothing is lost"),
         (_of_other, "restore the right file: the state of one sync says nothing about another"),
         (_of_nobody, "restore the right file, or"),
@@ -300,6 +301,73 @@ def test_damaged_state_is_restored_or_taken_over_from_braze(
         assert nothing_is_left(run, synced)
 
 
+FINAL = {"mode": "users_delete", "allow_destructive": True}
+
+
+def _sent(shop: Shop, array: str) -> list[Any]:
+    return [one for body in shop.sent() for one in json.loads(body).get(array, [])]
+
+
+def test_users_who_were_deleted_are_not_deleted_again_without_a_state(shop: Shop, run: Run):
+    """They may have come back; and a backup does not know who was deleted since."""
+    shop.sync("gone", f"SELECT external_id FROM ({USERS}) WHERE n < 2", **FINAL).run()
+    _broken(shop.folder / ".retl/test/gone/state.duckdb")
+    hint = hint_of(run("retl sync gone"))
+    assert hint == (
+        "restore the newest backup, if no user was deleted since, who would be deleted again; "
+        "or pause its schedule, run `retl state reset gone`, then `retl state baseline gone`: the old files are kept, "
+        "no user is deleted again, and what the model returns by now counts as sent"
+    )
+    assert first_error(run("retl plan gone"))[1] == hint  # which looks at a copy
+    assert first_error(run("retl state reset gone"))[0] == (
+        "the next run of gone deletes every user again that its model returns, also who came back"
+    )
+    follow(run, hint)
+    shop.sync("gone", f"SELECT external_id FROM ({USERS}) WHERE n < 3", **FINAL)
+    assert run("retl sync gone").code == 0
+    assert _sent(shop, "external_ids") == ["u0", "u1", "u2"]
+
+
+def test_reset_of_deletions_says_how_many_users_are_deleted_again(shop: Shop, run: Run):
+    shop.sync("gone", f"SELECT external_id FROM ({USERS}) WHERE n < 2", **FINAL).run()
+    assert first_error(run("retl state reset gone")) == (
+        "the next run of gone deletes 2 users again that its model returns, also who came back",
+        "to confirm, pass --yes; then, before the next run, `retl state baseline gone`, so that no user is deleted again",
+    )
+    assert first_error(run("retl sync gone --full-refresh"))[0] == (
+        "every row of gone will be sent again, changed or not; "
+        "gone deletes again every user that its model returns, whoever came back"
+    )
+    run("retl state reset gone --yes")
+    assert run("retl state baseline gone --yes").code == 0
+    assert run("retl sync gone").code == 0
+    assert _sent(shop, "external_ids") == ["u0", "u1"]
+
+
+def test_nobody_is_opted_in_again_and_no_opt_out_is_lost_without_a_state(shop: Shop, run: Run):
+    """One has opted out in Braze since, another one in the warehouse, which Braze does not know yet."""
+    sql = "SELECT * FROM (VALUES ('u1', 'subscribed'), ('u2', '{}')) t(external_id, email_subscribe)"
+    shop.sync("it", sql.format("subscribed")).run()
+    other = Shop(shop.folder.parent / "other", shop.braze)
+    other.sync("it", "SELECT 'u1' AS external_id, 'unsubscribed' AS email_subscribe").run()
+    shop.sync("it", sql.format("unsubscribed"))
+    _broken(shop.folder / ".retl/test/it/state.duckdb")
+    hint = hint_of(run("retl sync it"))
+    assert hint == (
+        "restore the newest backup, and what was sent since is sent again; "
+        "or run `retl state reset it`, then `retl sync it --read-first`: the old files are kept, "
+        "and every row is sent again, but for opt-ins of users who have opted out in Braze"
+    )
+    asked = (
+        "to confirm, pass --yes; then, if it opts users in, `retl sync it --read-first` asks Braze who has opted out"
+    )
+    assert first_error(run("retl state reset it")) == ("every row of it will be sent again, changed or not", asked)
+    assert run("retl state reset it --yes").code == 0
+    assert run("retl sync it --read-first").code == 1  # an opt-in is withheld, and listed
+    states = {profile["external_id"]: profile["email_subscribe"] for profile in shop.braze.profiles()}
+    assert states == {"u1": "unsubscribed", "u2": "unsubscribed"}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("lost", ["state.duckdb", "journal.jsonl"])
 def test_what_a_killed_run_needs_is_restored(synced: Shop, run: Run, lost: str):
@@ -313,7 +381,9 @@ def test_what_a_killed_run_needs_is_restored(synced: Shop, run: Run, lost: str):
     path = synced.folder / ".retl/test/it" / lost
     kept = path.rename(synced.folder / "kept")
     hint = hint_of(run("retl sync it"))
-    assert hint.startswith(("restore it, or", "restore it from a backup, or"))
+    assert hint.startswith(
+        ("restore it, or", "restore the newest backup, if nothing was sent since, which would count")
+    )
     path.parent.mkdir(exist_ok=True)
     kept.rename(path)
     run("retl sync it")
@@ -657,7 +727,7 @@ def test_objects_that_are_damaged_are_restored(shared: Shop, bucket: Bucket, run
     objects.delete([name])
     assert hint_of(run("retl sync it")) == (
         "restore it from the bucket's versions or a backup; "
-        "or, as a last resort, `retl state reset it`, as docs/state.md describes"
+        "docs/state.md says what to run in which mode if there is none"
     )
     objects.write(name, state)
     objects.write("head.json", b"{")

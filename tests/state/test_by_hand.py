@@ -234,7 +234,8 @@ def test_baseline_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
 def test_baseline_and_forget_ask_first(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
     assert retl("state", "baseline", "it", folder=shop.folder).err == (
-        "every valid row of it will be recorded as already in Braze, and not sent until it changes\n"
+        "every valid row of it will be recorded as already in Braze, and not sent until it changes; "
+        "an opt-out among them that Braze does not have is lost\n"
         "  hint: to confirm, pass --yes\n"
     )
     assert retl("forget", "u3", folder=shop.folder).err == (

@@ -34,7 +34,10 @@ from tests.shop import EVENTS, KEY, SEEN, Retl, Shop, examples, running, some
 
 MORE_SEEN = SEEN.replace("range(1000)", "range(10000)")
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
-RESET = "run `retl state reset it`: the old files are kept, and every row is sent again"
+RESET = (
+    "run `retl state reset it`, then `retl sync it --read-first`: the old files are kept, and every row is sent again, "
+    "but for opt-ins of users who have opted out in Braze"
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def test_truncated_state_is_refused_and_kept(synced: Shop):
     path.write_bytes(path.read_bytes()[:5000])
     what, hint = refused(synced)
     assert what.startswith("cannot use .../state.duckdb: IO Error: Could not read enough bytes")
-    assert hint == f"restore it from a backup, or {RESET}"
+    assert hint == f"restore the newest backup, and what was sent since is sent again; or {RESET}"
     assert path.stat().st_size == 5000
 
 
@@ -110,7 +113,8 @@ def test_state_that_is_missing_is_no_first_run(shop: Shop, retl: Retl, options: 
     state_file(shop).unlink()
     assert refused(shop) == (
         f".../state.duckdb is missing, but {lost}",
-        "restore it from a backup, or pause its schedule, run `retl state reset it`, "
+        "restore the newest backup, if nothing was sent since, which would count twice; "
+        "or pause its schedule, run `retl state reset it`, "
         "then `retl state baseline it`: the old files are kept, "
         "and what the model returns by now counts as sent",
     )

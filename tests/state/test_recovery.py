@@ -393,7 +393,8 @@ def test_killed_run_beside_which_the_state_is_missing_is_not_recovered_into_an_e
     kept, sent = state.rename(shop.folder / "state.duckdb"), len(shop.sent())
     assert [str(error) for error in shop.run().errors] == [
         f"{state} is missing, but a killed run is left next to it\n"
-        "  hint: restore it from a backup, or pause its schedule, run `retl state reset it`, "
+        "  hint: restore the newest backup, if nothing was sent since, which would count twice; "
+        "or pause its schedule, run `retl state reset it`, "
         "then `retl state baseline it`: "
         "the old files are kept, and what the model returns by now counts as sent"
     ]
