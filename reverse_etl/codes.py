@@ -888,7 +888,7 @@ CODES: Mapping[str, Code] = {
     "X009": Code(
         "nobody knows who has opted out",
         "The run would opt users in, and the state is new, lost or reset: who of them has opted out is unknown.",
-        "If Braze has the rows, run `retl state baseline NAME`; or type their number: --skip-guard max_resubscribed=N.",
+        "Ask Braze: `retl sync NAME --read-first`. A baseline would lose opt-outs that Braze does not have.",
     ),
     "X010": Code(
         "run ended at the time of --finish-by",

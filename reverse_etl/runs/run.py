@@ -329,8 +329,9 @@ def unknown_consent(sync: Sync, state: State) -> Iterator[Problem]:
     rows = 0 if state.run.knows_consent() else opt_ins(state.connection)
     if rows:
         what = f"{sync.name}: {count(rows, 'row')} would opt users in, and the state does not know who has opted out"
-        baseline = f"`retl state baseline {sync.name}`"
-        hint = f"ask Braze: `retl sync {sync.name} --read-first`; or, if all of it is in Braze, run {baseline}"
+        hint = (
+            f"ask Braze: `retl sync {sync.name} --read-first`; a baseline would lose opt-outs that Braze does not have"
+        )
         yield Problem(what, sync.where(), hint, code="X009")
 
 

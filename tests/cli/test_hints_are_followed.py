@@ -102,7 +102,7 @@ NOT_FOLLOWED = {
         "put your own keys into its {}",  # tests/records/test_ecommerce.py
         "return a list of objects: list({'{}': ..., ...}) AS {}",  # its elements are listed after it
         "or return their opt-outs in the model: see docs/consent.md",  # the model is another one then
-        "--read-first`; or, if all of it is in Braze, run",  # tests/runs/test_consent.py
+        "--read-first`; a baseline would lose opt-outs",  # tests/runs/test_consent.py
         "`consent: {evidence: COLUMN}`",  # tests/runs/test_consent.py
         "check the column name: it is that of the event",  # tests/runs/test_lock.py
         "set the environment variable that it comes from",  # tests/alerts/test_alerts.py
