@@ -99,7 +99,7 @@ def status(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Show the status of each sync: last run, rows in Braze, not in Braze and in doubt."""
+    """Show the status of each sync: last run, rows in Braze, to send, rejects and in doubt."""
     from dataclasses import asdict, fields
 
     project = load(project_dir, target, variables)
@@ -112,7 +112,7 @@ def status(
     if output is not TableOutput.TEXT:
         print_data(output, [asdict(one) for one in found], [field.name for field in fields(SyncStatus)])
     else:
-        heading = ("sync", "last run", "finished", "in Braze", "not in Braze", "in doubt")
+        heading = ("sync", "last run", "finished", "in Braze", "to send", "rejects", "in doubt")
         print_table([heading, *(one.cells() for one in found)], wide=wide, spare=("finished",))
         for one in found:
             for note in one.notes():

@@ -137,6 +137,7 @@ def _sync(
         rows=known.rows,
         rejected=known.rejected,
         in_doubt=known.in_doubt,
+        to_send=known.to_send,
         written=known.written,
         columns=[
             replace(

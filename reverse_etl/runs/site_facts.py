@@ -132,6 +132,7 @@ class SiteSync:
     rows: int | None
     rejected: int | None
     in_doubt: int | None
+    to_send: int | None
     written: int | None
     columns: Sequence[SiteColumn]
     runs: Sequence[SiteRun]

@@ -65,6 +65,7 @@ class Known:
     rows: int | None = 0
     rejected: int | None = 0
     in_doubt: int | None = 0
+    to_send: int | None = None
     written: int | None = 0
     types: Mapping[str, str] = field(default_factory=dict)
     past: Mapping[str, str] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class Known:
     lost: Sequence[tuple[str, int]] = ()
 
 
-_COUNTS: Mapping[str, Any] = dict.fromkeys(("rows", "rejected", "in_doubt", "written"))
+_COUNTS: Mapping[str, Any] = dict.fromkeys(("rows", "rejected", "in_doubt", "to_send", "written"))
 _UNKNOWN = {**_COUNTS, "filled": {}, "values": {}, "lost": ()}
 _NOTHING = Known("unknown", **_UNKNOWN)
 
@@ -123,7 +124,11 @@ def _known(project: LoadedProject, sync: Sync, how: HowToLook, tries: Tries, gla
     if last is None:
         return known
     return replace(
-        known, status=last.status, message="\n".join(_safe(sync, line) for line in last.lines), tried_at=last.at
+        known,
+        status=last.status,
+        message="\n".join(_safe(sync, line) for line in last.lines),
+        tried_at=last.at,
+        to_send=None if last.at else known.to_send,
     )
 
 
@@ -165,6 +170,7 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
         rows=now.rows,
         rejected=now.rejected,
         in_doubt=now.in_doubt,
+        to_send=now.to_send,
         written=_written(connection, how.since),
         types=sent,
         fields=sent_fields(layout) if layout else {},

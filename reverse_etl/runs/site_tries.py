@@ -12,10 +12,8 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.site_facts import SiteRun, SiteTry
 from reverse_etl.state.failed_tries import Try
-from reverse_etl.state.look import KILLED, RUNNING, WRONG, SyncStatus, tries_again, with_tries
+from reverse_etl.state.look import KILLED, NOTED_WITHIN, RUNNING, WRONG, SyncStatus, tries_again, with_tries
 from reverse_etl.state.tries import FAILED, Tries
-
-_NOTED_WITHIN = timedelta(seconds=5)  # after the end of a run that is on record, its failure is noted
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def last_try(
     if not now.failures or failing is None:
         return None
     ended = run.started_at + timedelta(seconds=run.seconds) if run and run.status in FAILED else None
-    is_of_record = ended is not None and ended >= failing.at - _NOTED_WITHIN
+    is_of_record = ended is not None and ended >= failing.at - NOTED_WITHIN
     if status.last_run in (*WRONG, RUNNING, KILLED):  # what there is to say of that comes first
         why = f"{failing.said()}: {', '.join(failing.why)}" if failing.why else failing.said()
         return LastTry(now.last_run, [*(status.message or "").splitlines(), why], None if is_of_record else failing.at)
@@ -62,7 +60,7 @@ def tries_listed(
         for one in tries
         if one.sync == sync.name
     ]
-    if last is not None and not any(one.at <= last <= one.until + _NOTED_WITHIN for one in found):
+    if last is not None and not any(one.at <= last <= one.until + NOTED_WITHIN for one in found):
         found.append(SiteTry(status, last, last, 1, message.partition("\n")[0]))
     return sorted(found, key=lambda one: one.until, reverse=True)
 

@@ -29,5 +29,6 @@ look.py        for people: status of a sync, rows not in Braze, one row
 sample.py      some acknowledged rows, at random, to be compared with Braze
 edit.py        for people: resolve, forget, reset
 history.py     past runs
+to_send.py     how many rows are to be sent
 tries.py       syncs that fail, for their schedules; `failed_tries.py` has all such tries, for people
 """

@@ -36,7 +36,7 @@ from reverse_etl.records.json_text import carried_over
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType, widens
-from reverse_etl.state import absences, giving_up, opt_outs, pins, watermark
+from reverse_etl.state import absences, giving_up, opt_outs, pins, to_send, watermark
 from reverse_etl.state.contents import (
     KEY_COLUMNS,
     OWN_COLUMNS,
@@ -152,9 +152,11 @@ def commit_run(
             known["version"] = run_id
         if moves_state and elsewhere:
             elsewhere.take_out(run_id, key)
-        set_meta(connection, known, meta)
+        left = to_send.unsent_rows(connection, actions, delivery)
+        before = to_send.to_send(connection, meta) if facts["reverts"] else None
+        set_meta(connection, {**known, **to_send.after_run(run_id, left, before)}, meta)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message or _reverts(facts)
-        values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
+        values["counts"] = json.dumps({**ending.counts, to_send.UNSENT_ROWS: left, "delivery": asdict(delivery)})
         came_from = {name: facts[name] for name in _CAME_FROM}
         connection.execute(
             f"""INSERT INTO {RUNS} BY NAME

@@ -5,6 +5,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Literal
 
+from duckdb import DuckDBPyConnection
+
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import DataError
@@ -16,6 +18,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.sql.quoting import literal
+from reverse_etl.state import to_send
 from reverse_etl.state.contents import set_meta, set_version
 from reverse_etl.state.file import STATE_FILES
 from reverse_etl.state.giving_up import give_up
@@ -56,6 +59,7 @@ def resolve(project: LoadedProject, sync: Sync, resolution: Resolution, keys: Se
         again = _cursors_to_read_again(state, sync, chosen) if resolution == "resend" else []
         with state.changing():
             connection.execute("BEGIN")
+            was = _sent_again(connection, chosen)
             if resolution == "give_up":
                 by_record, now = Kind.CHANGED in sync.mode.kinds, state.clock.utc()
                 give_up(connection, "list_contains($keys, key)", now, {"keys": chosen}, by_record)
@@ -66,9 +70,18 @@ def resolve(project: LoadedProject, sync: Sync, resolution: Resolution, keys: Se
                 connection.execute(f"UPDATE {IN_DOUBT} SET resolution = $resolution {of_keys}", values)
                 connection.execute(f"DELETE FROM {REJECTS} {of_keys} AND {_GIVEN_UP}", {"keys": chosen})
                 read_again_from(connection, again)
+            sent_again = len(set(chosen)) if resolution == "resend" else 0
+            to_send.change(connection, sent_again - was)
             set_version(connection, f"resolved-{state.clock.utc():%Y%m%dT%H%M%S%f}")
             connection.execute("COMMIT")
     return len(set(chosen))
+
+
+def _sent_again(connection: DuckDBPyConnection, keys: Sequence[str]) -> int:
+    """How many of the rows in doubt were to be sent again already."""
+    which = "resolution = 'resend' AND list_contains($keys, key)"
+    (rows,) = connection.execute(f"SELECT count(*) FROM {IN_DOUBT} WHERE {which}", {"keys": keys}).fetchall()[0]
+    return int(rows)
 
 
 def may_arrive_twice(project: LoadedProject, sync: Sync, keys: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
+from reverse_etl.state import to_send
 from reverse_etl.state.copied import copied_file
 from reverse_etl.state.file import rename_words
 from reverse_etl.state.glance import Glances
@@ -28,16 +29,17 @@ from reverse_etl.state.places import folder_of, refuse_lost
 from reverse_etl.words import duration, moment
 
 HEADING = (
-    "sync", "started", "status", "took", "rows", "accepted", "rejected", "in doubt", "requests", "attributes", "run",
-    "message",
+    "sync", "started", "status", "took", "rows", "accepted", "rejected", "in doubt", "to send", "requests",
+    "attributes", "run", "message",
 )  # fmt: skip
 # Those that a narrow terminal goes without, the first ones first. When a run started is what it is looked for by.
-SPARE = ("attributes", "requests", "run", "took", "rows", "in doubt", "rejected")
+SPARE = ("attributes", "requests", "run", "took", "rows", "in doubt", "to send", "rejected")
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run that has ended. `rows` are those of the model; 0 if the run was killed before they were counted."""
+    """A run that has ended. `rows` are those of the model; 0 if the run was killed before they were counted. `to_send`
+    are rows that it planned, and that are neither accepted nor rejected nor in doubt."""
 
     sync: str
     run_id: str
@@ -50,13 +52,14 @@ class PastRun:
     rejected: int
     in_doubt: int
     unsent: int
+    to_send: int | None
     requests: int
     attributes: int
     message: str | None
 
     def cells(self) -> tuple[object, ...]:
-        numbers = (self.rows, self.accepted, self.rejected, self.in_doubt, self.requests, self.attributes)
-        counts = (f"{number:,}" for number in numbers)
+        numbers = (self.rows, self.accepted, self.rejected, self.in_doubt, self.to_send, self.requests, self.attributes)
+        counts = ("" if number is None else f"{number:,}" for number in numbers)
         took = duration(self.duration_s)
         return self.sync, moment(self.started_at), self.status, took, *counts, self.run_id, self.message
 
@@ -117,5 +120,6 @@ def _past_run(sync: Sync, row: Sequence[Any]) -> PastRun:
         status,
         counted.get("rows", 0),
         **{name: delivery.get(name, 0) for name in names},
+        to_send=to_send.of_run(counted),
         message=message,
     )

@@ -24,7 +24,7 @@ from reverse_etl.records.mapping import key_text
 from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.reading import left_of, look
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.state import watermark
+from reverse_etl.state import to_send, watermark
 from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, state_of
@@ -35,6 +35,7 @@ from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import count, moment
 
 DAMAGED, UNREACHABLE, MOVED, NEVER, RUNNING, KILLED = "damaged", "unreachable", "moved", "never", "running", "killed"
+NOTED_WITHIN = timedelta(seconds=5)  # after the end of a run that is on record, its failure is noted
 _CLOCKS_DIFFER = timedelta(minutes=5)  # by less, on machines that share a state; and a run may end meanwhile
 WRONG = (DAMAGED, UNREACHABLE, MOVED)
 
@@ -50,6 +51,8 @@ class SyncStatus:
     again, with all that came after them; `given_up` rows are not in Braze either, and are not waited for. `pinned`
     values were reverted, and stay until the model returns others; the last such revert was of `pinned_run`.
 
+    `to_send` are rows that the last run planned, and that are neither accepted nor rejected nor in doubt, with those
+    that the user has decided to send again; None if no run has told, or the latest failed before it had a plan.
     `rows`, `rejected` and `in_doubt` are None if the state cannot be read now, as the sync is running or it is damaged.
     """
 
@@ -59,6 +62,7 @@ class SyncStatus:
     rows: int | None = None
     rejected: int | None = None
     in_doubt: int | None = None
+    to_send: int | None = None
     message: str | None = None
     failures: int = 0
     next_try: datetime | None = None
@@ -89,7 +93,7 @@ class SyncStatus:
 
     def cells(self) -> tuple[object, ...]:
         finished = moment(self.finished_at) if self.finished_at else ""
-        numbers = (self.rows, self.rejected, self.in_doubt)
+        numbers = (self.rows, self.to_send, self.rejected, self.in_doubt)
         return self.sync, self.last_run, finished, *("" if one is None else f"{one:,}" for one in numbers)
 
 
@@ -126,8 +130,10 @@ def with_tries(project: LoadedProject, sync: Sync, tries: Tries, status: SyncSta
     of_what = "the last run on record: " if status.finished_at else ""  # that run may be an earlier one
     what = (status.message or "").removeprefix(f"{sync.name}: ")
     message = f"{said}; {of_what}{what}" if what else said
-    seen = replace(status, message=message, failures=found.times, next_try=until)
     was_later = status.finished_at is not None and status.finished_at > found.at  # such as a killed run
+    is_it = status.last_run in FAILED and status.finished_at and found.at - status.finished_at <= NOTED_WITHIN
+    left = status.to_send if was_later or is_it else None  # the latest failed before it knew
+    seen = replace(status, message=message, failures=found.times, next_try=until, to_send=left)
     if was_later and status.last_run in SUCCEEDED:  # on another machine, or under another name
         return status
     if was_later or status.last_run in (*FAILED, *WRONG, RUNNING):  # what fails in its model leaves no trace there
@@ -148,7 +154,7 @@ def _with_skip(sync: Sync, tries: Tries, status: SyncStatus) -> SyncStatus:
         return status
     what = (status.message or "").removeprefix(f"{sync.name}: ")
     message = f"{skipped.said()}; the last run on record: {what}" if what else skipped.said()
-    return replace(status, last_run="skipped", finished_at=skipped.at, message=message)
+    return replace(status, last_run="skipped", finished_at=skipped.at, message=message, to_send=None)
 
 
 def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatus:
@@ -201,7 +207,10 @@ def status_in(connection: DuckDBPyConnection, sync: Sync, meta: Mapping[str, str
     if has_pins:
         pinned, pinned_run = connection.execute(f"SELECT count(*), max(run_id) FROM {PINS}").fetchall()[0]
     found = SyncStatus(
-        sync.name, status, at, rows, rejects, in_doubt, message, given_up=given_up, pinned=pinned, pinned_run=pinned_run
+        *(sync.name, status, at, rows, rejects, in_doubt, to_send.to_send(connection, meta), message),
+        given_up=given_up,
+        pinned=pinned,
+        pinned_run=pinned_run,
     )
     mark = watermark.read(connection) if sync.incremental else None
     hold = (

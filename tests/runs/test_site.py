@@ -581,7 +581,7 @@ def large(syncs: int = 200, columns: int = 300, runs: int = 30) -> Site:
         )
         return SiteSync(
             *texts, "user", "attribute", f"sync_{number:03}", "syncs.yml", number * 9, ("hourly",), (), "", "", "@hourly UTC",
-            NOW + timedelta(hours=1), None, "success", "", None, 1_000_000, 0, 0, 9_000, written, ran, (), (),
+            NOW + timedelta(hours=1), None, "success", "", None, 1_000_000, 0, 0, 0, 9_000, written, ran, (), (),
         )  # fmt: skip
 
     return Site("shop", "prod", "1.0", NOW, 30, [sync(number) for number in range(syncs)], (), (), ())
@@ -599,6 +599,6 @@ def test_what_is_the_same_is_written_once():
     data = packed(large(2, 3, 1))
     first, second = data["syncs"]
     assert data["names"].split("\n") == ["aattr_000_000", "l1", "l2", "h1_000", "l1", "l2"]
-    assert (first[26], second[26]) == ([0, 3], [3, 3])  # ranges of names
+    assert (first[27], second[27]) == ([0, 3], [3, 3])  # ranges of names
     assert data["texts"][0] == ""
     assert data["texts"].count("users_track / attributes") == 1

@@ -104,7 +104,9 @@ def left(shop: Shop) -> dict[str, Any]:
             lines = f"SELECT key, who, kind, column_name, old, new FROM {LINES} ORDER BY ALL"
             found["ledger"] = state.connection.execute(lines).fetchall()
         meta = dict(state.connection.execute("SELECT key, value FROM retl_state.main.meta").fetchall())
-        found["meta"] = {name: value for name, value in meta.items() if name not in ("version", "salt", "workspace")}
+        found["meta"] = {
+            name: value for name, value in meta.items() if name not in ("version", "salt", "workspace", "to_send")
+        }
     return found
 
 

@@ -292,7 +292,7 @@ def test_status_and_debug_name_a_damaged_state_and_show_the_others(synced: Shop,
     state_file(synced).write_text("what?")
     shown = retl("status", folder=synced.folder)
     it, other = [line.split() for line in shown.out.splitlines()[1:]]
-    assert (it, other[:2], other[-3:]) == (["it", "damaged"], ["other", "success"], ["10", "0", "0"])
+    assert (it, other[:2], other[-4:]) == (["it", "damaged"], ["other", "success"], ["10", "0", "0", "0"])
     numbers = [one["rows"] for one in json.loads(retl("status", "--output", "json", folder=synced.folder).out)]
     assert numbers == [None, 10]
     assert (shown.code, "it: cannot use .retl/test/it/state.duckdb" in shown.err) == (1, True)

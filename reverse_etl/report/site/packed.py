@@ -81,7 +81,7 @@ def _sync(sync: SiteSync, texts: _Texts, names: _Texts, most: int) -> list[Any]:
         _seconds(sync.due_since),
         *texts.all((sync.status, sync.message)),
         _seconds(sync.tried_at),
-        *(sync.rows, sync.rejected, sync.in_doubt, sync.written),
+        *(sync.rows, sync.rejected, sync.in_doubt, sync.to_send, sync.written),
         [_run(run, texts, columns, most) for run in sync.runs],
         [[*texts.all((one.status, one.column, one.reason, one.hint)), one.rows] for one in sync.rejects],
         texts.all(sync.notes),

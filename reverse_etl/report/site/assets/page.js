@@ -18,7 +18,7 @@ const names = [];
 for (const line of data.names === "" ? [] : data.names.split("\n"))
   names.push((names.at(-1) ?? "").slice(0, LENGTHS.indexOf(line[0])) + line.slice(1));
 const SYNC = ["name", "description", "owner", "mode", "about", "sends", "model", "file", "line", "tags", "after", "ends", "ended",
-  "schedule", "next", "due", "status", "message", "triedAt", "rows", "rejected", "inDoubt", "written", "runs", "rejects", "notes", "ranges",
+  "schedule", "next", "due", "status", "message", "triedAt", "rows", "rejected", "inDoubt", "toSend", "written", "runs", "rejects", "notes", "ranges",
   "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "gone", "accepted", "values", "tries", "unshown", "overdue",
   "lasts", "fields", "lost"];
 const RUN = ["id", "at", "seconds", "status", "rows", "planned", "accepted", "lost", "requests", "attributes", "message", "commit", "dirty", "by", "did", "changed", "others"];
@@ -314,8 +314,8 @@ const PAGES = {
       heading("Next"), table(HEADS_OF_DUE, soon.map(dueCells), "No sync has a schedule."), coming().length > soon.length && el("p", {}, link(`and ${count(coming().length - soon.length)} more`, "due")),
     ];
   },
-  ill: () => [el("h1", {}, "Not green"), table(["sync", "last run", "not in Braze, or not whole#", "in doubt#", "why"],
-    syncs.filter(unhealthy).map((sync) => [syncLink(sync.name), pillOf(sync), lostOf(sync), known(sync, sync.inDoubt), why(sync)]), "All syncs are green.")],
+  ill: () => [el("h1", {}, "Not green"), table(["sync", "last run", "to send#", "not in Braze, or not whole#", "in doubt#", "why"],
+    syncs.filter(unhealthy).map((sync) => [syncLink(sync.name), pillOf(sync), known(sync, sync.toSend), lostOf(sync), known(sync, sync.inDoubt), why(sync)]), "All syncs are green.")],
   due: () => [el("h1", {}, "What is due next"), el("p", { class: "soft" }, "As of ", moment(data.at), ". A sync that is due runs with the next call of its schedule."),
     table(HEADS_OF_DUE, coming().map(dueCells), "No sync has a schedule.")],
   owners: () => [el("h1", {}, "What nobody owns"), el("p", { class: "soft" }, "owner: of a sync, or of a column in columns:, in syncs.yml"),
@@ -400,7 +400,7 @@ function ofSync(sync) {
     el("p", { class: "lead" }, sync.description || el("span", { class: "soft" }, "It has no description.")),
     sync.status !== "success" && sync.message ? el("div", { class: "said" }, said(sync.message)) : null,
     facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["cannot be undone", [sync.ends, sync.lasts].filter(Boolean).join("; ")], ["schedule", sync.schedule || "none"],
-      ["next due", dueAt(sync)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", known(sync, sync.rows, rowsOf)], ["not in Braze, or not whole", lostOf(sync)],
+      ["next due", dueAt(sync)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", known(sync, sync.rows, rowsOf)], ["to send", known(sync, sync.toSend, rowsOf)], ["not in Braze, or not whole", lostOf(sync)],
       ["in doubt", known(sync, sync.inDoubt, rowsOf)], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? known(sync, sync.written) : null], [`data points of changes in ${data.days} days`, sync.sends === "attribute" ? known(sync, isUnread(sync) ? null : sum(list, (one) => one.points)) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
       ["tags", sync.tags.length ? sync.tags.map(text).join(", ") : null], ["in", `${sync.file}:${sync.line}`]]),
     sync.notes.map((note) => el("p", { class: "note" }, text(note))),
