@@ -74,8 +74,8 @@ def planning_line(sync: Sync) -> str:
 def stopping_line(sync: Sync, requests: int) -> str:
     """What a sync waits for after a signal, and what another signal costs."""
     is_held = not sync.mode.is_idempotent and sync.on_in_doubt == "hold"
-    whose = "its" if requests == 1 else "their"
-    rows = f"{whose} rows are in doubt" if is_held else f"{whose} rows are sent again, or in doubt"
+    rows = "its rows are" if requests == 1 else "their rows are"
+    rows += " in doubt" if is_held else " sent again, or in doubt"
     return f"{sync.name}: waiting for {count(requests, 'request')} in flight; Ctrl-C again stops at once, and {rows}"
 
 

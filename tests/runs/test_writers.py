@@ -27,6 +27,11 @@ def heard(shop: Shop, *names: str) -> list[str]:
     return shop.listener.notices
 
 
+def no_longer_sent(sync: str, column: str) -> str:
+    kept = "Braze keeps the values. To clear them, return NULL instead, and drop the column after that run"
+    return f"{sync}: column no longer sent: {column}; {kept}"
+
+
 @pytest.mark.long
 def test_two_syncs_that_write_one_attribute_of_one_user_are_refused_until_both_share_it(shop: Shop):
     """They were both told "success" before, and each run overwrote what the other one had sent."""
@@ -48,6 +53,7 @@ def test_two_syncs_that_write_one_attribute_of_one_user_are_refused_until_both_s
     assert '"tier" is written by sync "a"' in one
     assert "shares: [tier] to both" in one
     shop.sync("b", OTHERS, shares=["orders"], exclude_columns=["tier"])
+    assert heard(shop, "a", "b") == [no_longer_sent("b", "tier")]
     assert heard(shop, "a", "b") == []
 
 
@@ -196,7 +202,8 @@ def test_names_that_are_almost_the_same_are_a_warning_once_in_a_command(shop: Sh
     shop.syncs = []
     shop.sync("a", "SELECT 'u1' AS external_id, 'x' AS firstName")
     assert heard(shop, "a") == [
-        f'a: attributes with almost the same name: "firstName" (a) and "first_name" (a field of Braze); {again}'
+        f'a: attributes with almost the same name: "firstName" (a) and "first_name" (a field of Braze); {again}',
+        no_longer_sent("a", "loyaltyTier"),
     ]
 
 
