@@ -845,6 +845,11 @@ CODES: Mapping[str, Code] = {
         "The model returns ids that a sync has renamed. Their rows have the new ids, and would all be sent again.",
         "Return the new ids, as a join with what was renamed does.",
     ),
+    "S043": Code(
+        "state is older than what is beside it",
+        "An older state.duckdb was put in its place: it lacks a run that the ledger or has-run knows. Nothing is sent.",
+        "Restore the newest state.duckdb; as a last resort, follow the hint to start over.",
+    ),
     "X001": Code(
         "invalid rows block the run",
         "Rows break a rule, and skip_on_invalid_records is false: nothing is sent.",

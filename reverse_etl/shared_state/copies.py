@@ -15,23 +15,15 @@ from reverse_etl.plan.users import count_users
 from reverse_etl.shared_state.head import Content, Moved
 from reverse_etl.shared_state.local_copy import refuse_copy
 from reverse_etl.shared_state.lock import OvertakenError
+from reverse_etl.shared_state.mark import leave_mark, name_run
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import SharedState
-from reverse_etl.system.platforms import flush_folder
-from reverse_etl.system.private_files import write_whole
 from reverse_etl.words import count
 
 _NOT_BY_ITSELF = "PRAGMA disable_checkpoint_on_shutdown"  # nor when a database is detached
 REVISION = "revision"  # its key in `meta`
-_BEGUN = "What was sent is recorded in state.duckdb, next to this file. Should that be missing, no run begins anew.\n"
+LAST_RUN = "last_run"  # ... and that of the last run that changed the state, or may have sent something
 _RUN_COLUMNS = ("run_id", "started_at", "finished_at", "status", "message", "counts", "scheduled_time")
-
-
-def leave_mark(place: StatePlace) -> None:
-    """Say beside a state that there is one, unless that is said already; both are on disk when this returns."""
-    if not place.begun.exists():
-        write_whole(place.begun, _BEGUN)
-        flush_folder(place.folder)
 
 
 class LocalOnly:
@@ -67,11 +59,14 @@ class LocalOnly:
         pass
 
     def ended(self, connection: DuckDBPyConnection, accepted: int) -> None:
-        pass
+        """Name in the mark the last run that changed the state, which is on disk by now."""
+        found = connection.execute(f"SELECT value FROM {META} WHERE key = '{LAST_RUN}'").fetchall()
+        if found:
+            name_run(self._place, found[0][0])
 
     def journal(self, path: Path, run_id: str, outbox: Path) -> Journal:
-        """The journal of the run, of which nothing is sent before the mark is there."""
-        leave_mark(self._place)
+        """The journal of the run, of which nothing is sent before the mark names it: its outbox is on disk by now."""
+        name_run(self._place, run_id)
         return Journal(path)
 
     def stopping(self, stop: Callable[[str, str], None]) -> AbstractContextManager[None]:
@@ -90,6 +85,7 @@ class SharedCopy:
     def __init__(self, place: StatePlace, shared: SharedState) -> None:
         self._place, self._shared = place, shared
         shared.bring_copy()
+        place.begun.unlink(missing_ok=True)  # it names runs of a state that was this machine's alone
 
     @property
     def notes(self) -> Sequence[str]:

@@ -34,6 +34,7 @@ from reverse_etl.plan.tables import (
 from reverse_etl.records.consent import ONLY_OPTS_OUT
 from reverse_etl.records.json_text import carried_over
 from reverse_etl.records.layout import ROW_NUMBER
+from reverse_etl.shared_state.copies import LAST_RUN
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType, widens
 from reverse_etl.state import absences, giving_up, opt_outs, pins, to_send, watermark
@@ -150,6 +151,8 @@ def commit_run(
         mark = watermark.of_meta(meta)
         if moves_state and (watermark.move(connection, mark, facts, WITH_OUTCOMES, ending.at) or acts or moved):
             known["version"] = run_id
+        if "version" in known or delivery.requests or LAST_RUN not in meta:
+            known[LAST_RUN] = run_id
         if moves_state and elsewhere:
             elsewhere.take_out(run_id, key)
         left = to_send.unsent_rows(connection, actions, delivery)
@@ -208,7 +211,9 @@ def _drop_old_runs(connection: DuckDBPyConnection) -> bool:
     newest = f"SELECT run_id FROM {RUNS} ORDER BY finished_at DESC LIMIT {RUNS_KEPT}"
     latest = "arg_max(run_id, coalesce(scheduled_time, started_at))"
     done = f"SELECT {latest} FROM {RUNS} WHERE status IN {WENT_WELL}"
-    connection.execute(f"DELETE FROM {RUNS} WHERE run_id NOT IN ({newest}) AND run_id IS DISTINCT FROM ({done})")
+    last = f"SELECT value FROM {META} WHERE key = '{LAST_RUN}'"
+    old = f"run_id NOT IN ({newest}) AND run_id IS DISTINCT FROM ({done}) AND run_id IS DISTINCT FROM ({last})"
+    connection.execute(f"DELETE FROM {RUNS} WHERE {old}")
     return True
 
 

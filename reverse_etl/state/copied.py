@@ -33,6 +33,7 @@ from reverse_etl.state.contents import acknowledged_types, key_of
 from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.file import COPY, copy_file, explain_disk_errors
 from reverse_etl.state.glance import Glances
+from reverse_etl.state.older import Beside, beside_at_rest, refuse_older
 from reverse_etl.state.opening import claimed_place, make_folder, open_state, state_of
 from reverse_etl.state.places import refuse_lost
 from reverse_etl.state.state import State
@@ -76,20 +77,23 @@ def readable(project: LoadedProject, sync: Sync) -> Iterator[State]:
 @contextmanager
 def copy_of(project: LoadedProject, sync: Sync) -> Iterator[State]:
     """A copy of the state of a sync; an empty one, if there is none. Raises StateError if it cannot be read."""
-    with _copied(project, sync) as (place, copy), _of(place, copy), open_state(copy) as state:
+    with _copied(project, sync) as (place, copy, there), _of(place, copy), open_state(copy) as state:
+        refuse_older(state.connection, place, there)
         yield state
 
 
 @contextmanager
 def seen(project: LoadedProject, sync: Sync, glances: Glances) -> Iterator[Seen]:
     """The same, for somebody who copies many, and only reads them: in one DuckDB, one after the other."""
-    with _copied(project, sync, glances.connection) as (place, copy), _of(place, copy):
+    with _copied(project, sync, glances.connection) as (place, copy, there), _of(place, copy):
         with explain_disk_errors(copy), glances.at(copy) as connection:
             is_ready = connection is not None and _spills_to(connection, copy.folder / "spill")
             if connection and is_ready:
+                refuse_older(connection, place, there)
                 yield Seen(connection, Ledger(connection, copy), glances.meta, acknowledged_types(connection))
         if not is_ready:  # such as one that is migrated there
             with open_state(copy) as state:
+                refuse_older(state.connection, place, there)
                 yield Seen(state.connection, state.ledger, state.rows.meta(), state.rows.types())
 
 
@@ -105,18 +109,19 @@ def _spills_to(connection: DuckDBPyConnection, folder: Path) -> bool:
 @contextmanager
 def _copied(
     project: LoadedProject, sync: Sync, looking: DuckDBPyConnection | None = None
-) -> Iterator[tuple[StatePlace, StatePlace]]:
-    """Where the state of a sync is, and where a copy of it is that nobody has opened. `looking` is a DuckDB to look at
-    the copy with: to start one takes longer."""
+) -> Iterator[tuple[StatePlace, StatePlace, Beside]]:
+    """Where the state of a sync is, where a copy of it is that nobody has opened, and what was beside it. `looking` is
+    a DuckDB to look at the copy with: to start one takes longer."""
     place = claimed_place(project, sync)
     refuse_lost(place)
     make_folder(place)
+    there = beside_at_rest(place)
     with _folder_beside(place.state) as top:
         rows = replace(place.rows, is_copied=True) if place.rows else None
         copy = replace(place, folder=top / place.target / place.sync, objects=None, rows=rows)
         with _explained(place.state):
             _copy(place, copy, looking)
-        yield place, copy
+        yield place, copy, there
 
 
 def is_copy(state: State) -> bool:

@@ -19,6 +19,7 @@ from reverse_etl.state.contents import meta_of
 from reverse_etl.state.erasing import SEEN
 from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.file import FORMAT, explain_disk_errors
+from reverse_etl.state.older import beside, refuse_older
 from reverse_etl.system.file_lock import at_work
 
 _LEFT_BEHIND = ("outbox.duckdb", "state.duckdb.wal")  # by a process that was killed
@@ -43,12 +44,13 @@ class Glances:
     def at(self, place: StatePlace) -> Iterator[DuckDBPyConnection | None]:
         """A connection to which the state is attached, read-only, inside the block; None if it has to be opened.
 
-        Raises StateError if the block comes upon damage: a file may be whole as far as it has been read until then.
+        Raises StateError if it is older than what is beside it, or if the block comes upon damage: a file may be whole
+        as far as it has been read until then.
         """
         if not _may_be_read(place):
             yield None
             return
-        connection = self.connection
+        connection, there = self.connection, beside(place)
         try:
             connection.execute(f"ATTACH {literal(str(place.state))} AS {STATE} (READ_ONLY)")
         except duckdb.Error:  # somebody has begun to use it, or it is damaged
@@ -56,7 +58,10 @@ class Glances:
             return
         try:
             with explain_disk_errors(place):
-                yield connection if self._is_up_to_date(place) else None
+                is_ready = self._is_up_to_date(place)
+                if is_ready:
+                    refuse_older(connection, place, there)
+                yield connection if is_ready else None
         finally:
             with suppress(duckdb.Error):  # it is damaged
                 connection.execute(f"DETACH {STATE}")

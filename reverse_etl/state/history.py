@@ -24,6 +24,7 @@ from reverse_etl.state import to_send
 from reverse_etl.state.copied import copied_file
 from reverse_etl.state.file import rename_words
 from reverse_etl.state.glance import Glances
+from reverse_etl.state.older import beside_at_rest, refuse_older
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.places import folder_of, refuse_lost
 from reverse_etl.words import duration, moment
@@ -79,6 +80,7 @@ def _past_runs(project: LoadedProject, sync: Sync, limit: int, glances: Glances)
     refuse_lost(place)
     if not place.state.exists():
         return []
+    there = beside_at_rest(place)
     try:
         with glances.at(place) as seen:
             if seen is not None:
@@ -87,10 +89,11 @@ def _past_runs(project: LoadedProject, sync: Sync, limit: int, glances: Glances)
             connection.execute(f"SET TimeZone = 'UTC'; ATTACH ':memory:' AS {STATE}")
             with copied_file(place.state) as copy:
                 connection.execute(f"ATTACH {literal(str(copy))} AS retl_copy (READ_ONLY)")
-                for table in ("runs", "in_doubt"):
+                for table in ("runs", "in_doubt", "meta"):
                     connection.execute(f"CREATE TABLE {STATE}.main.{table} AS FROM retl_copy.main.{table}")
                 connection.execute("DETACH retl_copy")
             rename_words(connection)
+            refuse_older(connection, place, there)
             return _runs_in(connection, sync, limit)
     except duckdb.Error as error:
         what = f"cannot read {place.state}: {str(error).splitlines()[0]}"

@@ -19,8 +19,9 @@ from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
-from reverse_etl.shared_state.copies import SharedCopy, leave_mark
+from reverse_etl.shared_state.copies import SharedCopy
 from reverse_etl.shared_state.head import FORMAT, HEAD, Head, Moved
+from reverse_etl.shared_state.mark import name_run, read_mark
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.reading import look
@@ -89,8 +90,9 @@ def _move_files(former: StatePlace, present: StatePlace, clock: Clock) -> None:
         present.mark.unlink(missing_ok=True)
         write_whole(former.mark, json.dumps({"sync": present.sync, "target": present.target}))
         present.state.with_name("state.duckdb.wal").unlink(missing_ok=True)  # of a state that knows of nothing
+        present.begun.unlink(missing_ok=True)  # that of a state which was lost
         former.state.rename(present.state)
-        leave_mark(present)
+        name_run(present, read_mark(former).run)
     with explain_disk_errors(present):
         take_name(present.state, present)
 

@@ -16,6 +16,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.commit import Ending, commit_run
 from reverse_etl.state.elsewhere import Elsewhere
 from reverse_etl.state.erasures import erasures_of
+from reverse_etl.state.older import beside, refuse_older
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.outcomes import DeliveryCounts
 
@@ -47,10 +48,12 @@ def recover(
 
 def _was_sent(connection: DuckDBPyConnection, run: OpenRun, place: StatePlace) -> bool:
     """Whether a killed run is left that was released, and is not committed yet. Attaches it."""
+    there = beside(place)
     has_outbox, has_journal = run.outbox_path.exists(), run.journal_path.exists()
     if not has_outbox:
         if has_journal and run.journal_path.stat().st_size:
             raise _lost(run.outbox_path, "is missing", place)
+        refuse_older(connection, place, there)
         return False
     try:
         run.attach()
@@ -60,9 +63,11 @@ def _was_sent(connection: DuckDBPyConnection, run: OpenRun, place: StatePlace) -
         if lacks_room(error):
             raise
         if not has_journal:
+            refuse_older(connection, place, there)
             return False
         reason = str(error).splitlines()[0]
         raise _lost(run.outbox_path, "is damaged", place, f": {reason}") from error
+    refuse_older(connection, place, there, run_id)
     if connection.execute(f"SELECT 1 FROM {RUNS} WHERE run_id = ?", [run_id]).fetchall():
         return False
     if is_released and not has_journal:

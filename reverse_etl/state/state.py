@@ -6,7 +6,7 @@
       outbox.duckdb    changes and outbox of this run; with the journal, it is all that a killed run leaves behind
       journal.jsonl    requests and responses
       lock             which process is running the sync
-      has-run          says that there is a state, should that be lost
+      has-run          says that there is a state, and which run it knows, should that be lost or an older one
 
 A run begins with an empty outbox, fills it, sends it, and ends when its journal is committed (`commit.py`). A run that
 was killed is committed when the state is opened again (`recovery.py`); committing a run twice changes nothing. If the

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reverse_etl.redaction import redact
+from reverse_etl.system.platforms import flush_file
 
 NEVER_READ = ("/proc", "/sys", "/dev")  # environments, keys, devices: data is elsewhere
 _PRIVATE = (".env", ".git", ".retl")  # keys, tokens that a checkout leaves behind, rows of all syncs
@@ -67,14 +68,18 @@ def make_private(folder: Path) -> None:
                 path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file atomically, without secrets. A symbolic link in its place is replaced. Raises OSError."""
+def write_whole(path: Path, text: str, is_flushed: bool = False) -> None:
+    """Write a file atomically, without secrets. A symbolic link in its place is replaced. If `is_flushed`, what is in
+    it is on disk before its name is. Raises OSError."""
     with private_files():
         path.parent.mkdir(parents=True, exist_ok=True)
     number, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:
             file.write(redact(text))
+            if is_flushed:
+                file.flush()
+                flush_file(file.fileno())
         os.replace(unfinished, path)
     except BaseException:
         with suppress(OSError):

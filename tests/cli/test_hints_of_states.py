@@ -368,6 +368,23 @@ def test_nobody_is_opted_in_again_and_no_opt_out_is_lost_without_a_state(shop: S
     assert states == {"u1": "unsubscribed", "u2": "unsubscribed"}
 
 
+def test_state_that_is_older_than_what_lies_beside_it_is_restored_or_taken_over_from_braze(synced: Shop, run: Run):
+    three = ["u0", "u1", "u2"]
+    path, older = synced.folder / ".retl/test/it/state.duckdb", synced.folder / "backup"
+    shutil.copyfile(path, older)
+    synced.sync("it", VISITS.format(3), **MADE)
+    assert run("retl sync it").code == 0
+    newest = path.rename(synced.folder / "newest")
+    shutil.copyfile(older, path)
+    found = hint_of(run("retl sync it"))
+    assert found.startswith("restore the newest state.duckdb, or")
+    shutil.copyfile(newest, path)
+    assert (run("retl sync it").code, events(synced)) == (0, three)
+    shutil.copyfile(older, path)
+    follow(run, found)
+    assert (run("retl sync it").code, events(synced)) == (0, three)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("lost", ["state.duckdb", "journal.jsonl"])
 def test_what_a_killed_run_needs_is_restored(synced: Shop, run: Run, lost: str):

@@ -105,7 +105,9 @@ def left(shop: Shop) -> dict[str, Any]:
             found["ledger"] = state.connection.execute(lines).fetchall()
         meta = dict(state.connection.execute("SELECT key, value FROM retl_state.main.meta").fetchall())
         found["meta"] = {
-            name: value for name, value in meta.items() if name not in ("version", "salt", "workspace", "to_send")
+            name: value
+            for name, value in meta.items()
+            if name not in ("version", "last_run", "salt", "workspace", "to_send")
         }
     return found
 
