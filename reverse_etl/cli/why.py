@@ -1,7 +1,7 @@
 """The command why: which run and request brought a value to Braze."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,8 +83,15 @@ def why(
     if in_braze is not None:
         from json import dumps
 
-        lines = (f"Braze: {dumps(user, ensure_ascii=False)}" for user in _shown_users(in_braze, show_values))
-        print_lines([*lines] or ["Braze: no such user"], raw=show_values)
+        users_shown, summaries = _shown_users(in_braze, show_values), list(found.acts)
+        for user in users_shown:
+            summed = [line for name in summaries for line in _summed(name, user.pop(name))]
+            lines = [f"Braze: {dumps(user, ensure_ascii=False)}"] if user else []
+            print_lines([*lines, *summed], raw=show_values)
+        if not users_shown:
+            print_lines(["Braze: no such user"])
+        elif summaries:
+            say("Braze counts events and purchases of 90 days by name: counts do not identify a single one")
 
 
 def _refuse_sync_first(project: "LoadedProject", words: Sequence[str]) -> None:
@@ -185,6 +192,25 @@ def _as_json(cell: "Cell", has_all: bool, show_values: bool) -> dict[str, Any]:
 
 
 def _shown_users(users: Sequence[dict[str, Any]], show_values: bool) -> list[dict[str, Any]]:
+    """Names of events and products are shown as keys are."""
     if show_values:
         return list(users)
-    return [{name: None if value is None else _MASK for name, value in user.items()} for user in users]
+    return [{name: _shown_value(name, value) for name, value in user.items()} for user in users]
+
+
+def _shown_value(name: str, value: Any) -> Any:
+    from reverse_etl.masking import Keys
+    from reverse_etl.runs.why import SUMMARIES
+
+    if name in {summary for summary, _ in SUMMARIES.values()} and isinstance(value, list):
+        return [{**one, "name": Keys().part("name", one["name"])} for one in value]
+    return None if value is None else _MASK
+
+
+def _summed(summary: str, known: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    what = "purchases" if summary == "purchases" else "events"
+    if not known:
+        yield f"Braze: no {what} of this user"
+    for one in known:
+        when = f", first {one['first']}, last {one['last']}" if one["count"] else ""
+        yield f"Braze: {what} {one['name']}: count {one['count']:,}{when}"

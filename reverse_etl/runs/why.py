@@ -10,7 +10,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -48,6 +48,8 @@ from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
 from reverse_etl.words import count
 
+# The field of a profile that sums up the records of an array, and what of a record names what is summed up.
+SUMMARIES = {"events": ("custom_events", "name"), "purchases": ("purchases", "product_id")}
 _BLAME_S = 5.0  # that git may take
 _MANY = 1000  # rows of which one is looked for
 _SOUGHT = "retl_sought"  # a temporary table: the persons
@@ -112,11 +114,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Why:
-    """All that is known of a person or row: its cells, and what is not in Braze, in words."""
+    """All that is known of a person or row: its cells, and what is not in Braze, in words. `persons` are as in
+    `records/identity.py`; `acts` are the fields of a profile that sum up events and purchases of the rows, each with
+    the names or products that are asked about, or None: all."""
 
     cells: Sequence[Cell]
     notes: Sequence[str] = ()
-    persons: Sequence[str] = ()  # as in `records/identity.py`
+    persons: Sequence[str] = ()
+    acts: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
 
 
 def why(
@@ -126,6 +131,7 @@ def why(
     from, too; with `run_id`, only what that run wrote. Raises DataError if no state knows of it."""
     persons = asked_for(_Reading(project, lambda _: None), key).erased
     cells, notes, busy = list[Cell](), list[str](), list[str]()
+    of_rows, acts = set[str](), dict[str, frozenset[str] | None]()
     for sync in syncs:
         if not is_there(project, sync):
             continue
@@ -135,8 +141,13 @@ def why(
             row = state.key_meant(key)
             look = _Look(state, sync, row, persons, in_full)
             with state.shown([row], Asked(persons)):
-                found = [*look.cells(column, run_id)]
-                notes += look.notes()
+                found, lacks = [*look.cells(column, run_id)], [*look.notes()]
+                notes += lacks
+                of_rows |= look.people()
+                if (found or lacks) and sync.mode.record_type in SUMMARIES:
+                    summary, names = SUMMARIES[sync.mode.record_type][0], look.names()
+                    before = acts.get(summary, frozenset[str]())
+                    acts[summary] = None if names is None or before is None else before | names
             if column is not None:
                 found = [
                     replace(one, source=_source(project, sync, state, look.plain_key(one), column)) for one in found
@@ -148,7 +159,8 @@ def why(
         what = f'no state of target {project.target_name} has a row about "{key}"{said}{at}'
         hint = "pass an external id, an alias name, an e-mail, a phone number, or the key of a row; or check the column"
         raise DataError(what, hint=hint, code="D013")
-    return Why(cells, [*busy, *notes], sorted(persons))
+    known = persons if of_rows & persons or not of_rows else of_rows  # a key of a row that names nobody was guessed at
+    return Why(cells, [*busy, *notes], sorted(known), acts)
 
 
 class _Reading(Forgetting):
@@ -222,6 +234,42 @@ class _Look:
             if connection.execute(known, {"hashes": hashes}).fetchall() != [(0,)]:
                 yield f"{name}: nothing is sent: the person was erased or deleted"
 
+    def people(self) -> set[str]:
+        """Whom the row with the key is about, where that is known; the key itself may name nobody."""
+        who = people_in(self._connection)
+        sought = [f"SELECT {who[table]} AS who FROM {table} WHERE key = $key" for table in who if table in _LISTS]
+        if self._state.ledger.names():
+            with self._state.ledger.opened():
+                return self._who([*sought, f"SELECT who FROM {LINES} WHERE key = $key"])
+        return self._who(sought)
+
+    def _who(self, sought: Sequence[str]) -> set[str]:
+        if not sought:
+            return set()
+        found = self._connection.execute(" UNION ".join(sought), {"key": self._key}).fetchall()
+        return {who for (who,) in found if who is not None}
+
+    def names(self) -> frozenset[str] | None:
+        """The names of the events or the products of the rows; None if they are not known of all."""
+        connection, key, column = (
+            self._connection,
+            self._state.rows.key(),
+            SUMMARIES[self._sync.mode.record_type or ""][1],
+        )
+        who, found = people_in(connection), set[str]()
+        for table in (one for one in _LISTS if one in who):
+            theirs = f"key = $key OR {who[table]} IN (SELECT who FROM {_SOUGHT})"
+            sql = (
+                f"SELECT DISTINCT json_extract_string(TRY_CAST(body AS JSON), '$.{column}') FROM {table} WHERE {theirs}"
+            )
+            found |= {name for (name,) in connection.execute(sql, {"key": self._key}).fetchall()}
+        rows = self._rows()
+        if rows and column not in key:
+            return None
+        place = [*key].index(column) if rows else 0
+        found |= {_texts(key, one)[place] for one in rows}
+        return None if None in found else frozenset(found)
+
     def _rows(self) -> dict[str, tuple[dict[str, str | None], frozenset[str]]]:
         """The acknowledged rows, by key: the JSON texts of their columns, and which are unsure."""
         text, types = key_text_of(self._state), acknowledged_types(self._connection)
@@ -252,6 +300,7 @@ class _Look:
         return found
 
 
+_LISTS = (REJECTS, IN_DOUBT)
 _EXAMPLES = 3  # keys of rows of which the same is said
 _NOT_THERE = {
     "retl": "invalid",
@@ -312,18 +361,31 @@ def read_back(project: LoadedProject, found: Why, column: str | None) -> list[di
     kind, _, value = asked.partition(":")
     label, _, name = value.partition(SEPARATOR)
     user = {"alias_name": name, "alias_label": label} if kind == "user_alias" else {kind: value}
-    columns = [column] if column else sorted({one.column for one in found.cells if one.column})
+    of_profile = [one for one in found.cells if project.sync(one.sync).mode.record_type not in SUMMARIES]
+    columns = sorted({one.column for one in of_profile if one.column})
+    columns = [column] if column and (of_profile or not found.acts) else columns
     how = HowToRead(1, Clock(), RetryPolicy(), "")
     person = json.dumps(user)
     with open_session(project) as session:
-        users = read_users(session, Read.STATES, [person], fields_to_read(columns), how)[person]
-    return [_of_columns(user, column) for user in users]
+        users = read_users(session, Read.STATES, [person], (*fields_to_read(columns), *found.acts), how)[person]
+    return [_of_columns(user, columns if column else None, found.acts) for user in users]
 
 
-def _of_columns(user: Mapping[str, Any], column: str | None) -> dict[str, Any]:
+def _of_columns(
+    user: Mapping[str, Any], columns: Sequence[str] | None, acts: Mapping[str, frozenset[str] | None]
+) -> dict[str, Any]:
     flat = {**user, **(user.get("custom_attributes") or {})}
     flat.pop("custom_attributes", None)
-    return {column: flat.get(column)} if column else flat
+    summed = {summary: [*_summed(user.get(summary), names)] for summary, names in acts.items()}
+    return (flat if columns is None else {column: flat.get(column) for column in columns}) | summed
+
+
+def _summed(known: object, names: frozenset[str] | None) -> Iterator[dict[str, Any]]:
+    """What Braze knows of each of these names, or of all; of one that it does not know, a count of 0."""
+    found = {one["name"]: one for one in (known if isinstance(known, list) else []) if isinstance(one, dict)}
+    for name in sorted(found if names is None else names):
+        one = found.get(name, {})
+        yield {"name": name, "count": one.get("count", 0), "first": one.get("first"), "last": one.get("last")}
 
 
 # --- where a value comes from ----------------------------------------------------------------------------------------

@@ -279,3 +279,45 @@ def test_rows_in_doubt_of_a_person_are_counted_with_the_first_of_them(shop: Shop
     )
     said = asked(retl, shop, "u1").err
     assert ("it: 7 rows (" in said, "mailed: 7 rows (" in said, "@example.com" in said) == (True, True, False)
+
+
+BOUGHT = """
+    SELECT 'o-' || i AS id, 'u1' AS external_id, 'book' AS product_id, 'EUR' AS currency, 9.5 AS price,
+        now() - to_days(i + 1) AS time
+    FROM range({}) r(i)
+"""
+PURCHASES = {"mode": "users_track", "track_record_type": "purchases", "primary_key": "id"}
+
+
+def test_braze_is_asked_what_it_knows_of_a_purchase_in_doubt(shop: Shop, retl: Retl):
+    """Which ones arrived, a count does not tell; by the row's key its user is found, too."""
+    shop.sync("it", BOUGHT.format(2), **PURCHASES)
+    shop.braze.add_fault(Fault("drop_after"))
+    assert shop.run().delivery.in_doubt == 2
+    for key in ("o-1", "u1"):
+        said = asked(retl, shop, key, "--read")
+        (line,) = (line for line in said.out.splitlines() if "book" in line)
+        assert line.startswith("Braze: purchases book: count 2, first 20")
+        assert "Braze counts events and purchases of 90 days by name: counts do not identify a single one" in said.err
+        (user,) = in_json(retl, shop, key, "--read")["braze"]
+        assert [(one["name"], one["count"]) for one in user["purchases"]] == [("book", 2)]
+
+
+def test_purchase_that_did_not_arrive_is_counted_as_none(shop: Shop, retl: Retl):
+    shop.sync("people", "SELECT 'u1' AS external_id, 'gold' AS tier").run()
+    shop.sync("it", BOUGHT.format(1), **PURCHASES)
+    shop.braze.add_fault(Fault("drop_before"))
+    assert shop.run("it").delivery.in_doubt == 1
+    assert "Braze: purchases book: count 0" in asked(retl, shop, "o-0", "--read").out.splitlines()
+    assert asked(retl, shop, "u1", "tier", "--read", "--show-values").out.splitlines()[-2:] == [
+        'Braze: {"tier": "gold"}',
+        "Braze: purchases book: count 0",
+    ]
+
+
+def test_events_that_arrived_are_summed_up_by_name(shop: Shop, retl: Retl):
+    events = {"mode": "users_track", "track_record_type": "events", "primary_key": ["external_id", "name"]}
+    seen = "SELECT 'u1' AS external_id, name, now() - to_days(3) AS time FROM (VALUES ('seen'), ('left')) t(name)"
+    shop.sync("it", seen, **events).run()
+    (user,) = in_json(retl, shop, "u1", "--read")["braze"]
+    assert [(one["name"], one["count"]) for one in user["custom_events"]] == [("left", 1), ("seen", 1)]
