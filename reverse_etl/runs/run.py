@@ -13,7 +13,7 @@ while another sends, `scheduler` runs those that are due. All of them pass on a 
 
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -67,16 +67,18 @@ from reverse_etl.runs.records import write_run
 from reverse_etl.runs.volatile import about_volatile
 from reverse_etl.runs.writers import Known, notices_of
 from reverse_etl.state import absences
+from reverse_etl.state.begun import KILLED_EARLY, begin
 from reverse_etl.state.commit import Ending, final_status
 from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.orphans import refuse_rows_of_orphans
 from reverse_etl.state.outcomes import DeliveryCounts
 from reverse_etl.state.state import State
+from reverse_etl.state.tries import note_killed
 from reverse_etl.state.uncertain import find_resent, may_resend
 from reverse_etl.state.uncertain import note as note_uncertain
 from reverse_etl.state.users import known_users
-from reverse_etl.words import count
+from reverse_etl.words import count, moment
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,11 @@ def opened(job: Job, moves: bool = True) -> Iterator[State]:
             )
         for note in state.copy.notes:
             job.notice(note)
+        left = stack.enter_context(begin(state.place.folder, job.now())) if moves else None
+        if left:
+            job.notice(f"the run of {moment(left)} was {KILLED_EARLY}")
+            with suppress(OSError):
+                note_killed(job.project, job.sync, left, KILLED_EARLY)
         yield state
 
 

@@ -37,7 +37,7 @@ from reverse_etl.state.contents import OWN_COLUMNS
 from reverse_etl.state.copied import Seen, seen
 from reverse_etl.state.failed_tries import tried
 from reverse_etl.state.glance import Glances
-from reverse_etl.state.look import KILLED, NEVER, RUNNING, SyncStatus, is_there, status_in, status_unread
+from reverse_etl.state.look import KILLED, NEVER, RUNNING, SyncStatus, is_there, status_in, status_unread, with_killed
 from reverse_etl.state.opening import claimed_place
 from reverse_etl.state.tries import Tries, tries_of
 from reverse_etl.state.under_way import under_way
@@ -121,15 +121,15 @@ def _known(project: LoadedProject, sync: Sync, how: HowToLook, tries: Tries, gla
         on_record = project.started_at
     status = SyncStatus(sync.name, known.status, on_record, message=known.message)
     last = last_try(project, sync, tries, known.runs[0] if known.runs else None, status)
-    if last is None:
-        return known
-    return replace(
-        known,
-        status=last.status,
-        message="\n".join(_safe(sync, line) for line in last.lines),
-        tried_at=last.at,
-        to_send=None if last.at else known.to_send,
-    )
+    if last is not None:
+        message = "\n".join(_safe(sync, line) for line in last.lines)
+        left = None if last.at else known.to_send
+        known = replace(known, status=last.status, message=message, tried_at=last.at, to_send=left)
+    killed = with_killed(project, sync, replace(status, last_run=known.status, message=known.message))
+    if killed.last_run == KILLED != known.status:
+        message = _safe(sync, killed.message or "")
+        return replace(known, status=KILLED, message=message, tried_at=killed.finished_at, to_send=None)
+    return known
 
 
 def _stored(project: LoadedProject, sync: Sync, how: HowToLook, glances: Glances) -> Known:

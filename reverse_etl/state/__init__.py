@@ -30,5 +30,6 @@ sample.py      some acknowledged rows, at random, to be compared with Braze
 edit.py        for people: resolve, forget, reset
 history.py     past runs
 to_send.py     how many rows are to be sent
+begun.py       a run that has begun: known by the next one, if it is killed
 tries.py       syncs that fail, for their schedules; `failed_tries.py` has all such tries, for people
 """

@@ -26,6 +26,7 @@ from reverse_etl.shared_state.reading import left_of, look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import to_send, watermark
 from reverse_etl.state.acknowledged import AcknowledgedRows
+from reverse_etl.state.begun import KILLED_EARLY, killed_early
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, state_of
 from reverse_etl.state.places import is_lost, place_of
@@ -109,6 +110,7 @@ def statuses(project: LoadedProject, syncs: Iterable[Sync]) -> Iterator[SyncStat
     with Glances() as glances:
         for sync in syncs:
             status = with_tries(project, sync, tries, _of_state(project, sync, glances))
+            status = with_killed(project, sync, status)
             at = status.finished_at
             if at and at - project.started_at > _CLOCKS_DIFFER:
                 early = (
@@ -139,6 +141,19 @@ def with_tries(project: LoadedProject, sync: Sync, tries: Tries, status: SyncSta
     if was_later or status.last_run in (*FAILED, *WRONG, RUNNING):  # what fails in its model leaves no trace there
         return seen
     return replace(seen, last_run=FAILED[0], finished_at=found.at)
+
+
+def with_killed(project: LoadedProject, sync: Sync, status: SyncStatus) -> SyncStatus:
+    """The status of a sync, with a run since its last one that was killed before its state knew of it."""
+    if status.last_run in (*WRONG, RUNNING):
+        return status
+    at = killed_early(place_of(project, sync))
+    if at is None or (status.finished_at and status.finished_at > at):
+        return status
+    what = (status.message or "").removeprefix(f"{sync.name}: ")
+    said = f"its last run, of {moment(at)}, was {KILLED_EARLY}"
+    message = f"{said}; before that: {what}" if what else said
+    return replace(status, last_run=KILLED, finished_at=at, message=message, to_send=None)
 
 
 def tries_again(project: LoadedProject, sync: Sync, tries: Tries) -> str:

@@ -13,6 +13,7 @@ from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.state.backups import clean
+from reverse_etl.state.begun import forget_begun
 from reverse_etl.state.file import STATE_FILES, drop_copies, explain_disk_errors
 from reverse_etl.state.places import folder_of, has_begun, is_lost, place_of, refuse_lost, refuse_moved
 from reverse_etl.state.renamed import Renamed, is_renaming, may_move, renamed_by
@@ -99,6 +100,8 @@ def open_state(
             state.dead_owner = state.dead_owner or dead_owner
             if state.dead_owner:
                 state.ledger.sweep()
+            if state.recovered:
+                forget_begun(place.folder)
             try:
                 yield state
             finally:

@@ -147,11 +147,22 @@ def note_run(
         before = known.pop(sync.name, None)
         after = after_run(_failing(before), status, failing)
         entry = _skip(_skipped(before)) if status in ELSEWHERE else {}
-        if after:
-            times = {name: getattr(after, name).isoformat() for name in ("since", "at")}
-            entry |= {"times": after.times, "of": after.of, "why": list(after.why), "how": after.how, **times}
+        entry |= _fail(after)
         if entry:
             known[sync.name] = entry
+        write_mapping(path, known)
+
+
+def note_killed(project: LoadedProject, sync: Sync, at: datetime, why: str) -> None:
+    """Remember a run that was killed and left no trace in the state. Raises OSError if that cannot be written."""
+    path = _file(project)
+    with alone_with(path):
+        note_try(project, Try(sync.name, "killed", at, at, (why,)))
+        known = read_mapping(path)
+        after = after_run(
+            _failing(known.get(sync.name)), FAILED[0], Failing(1, at, at, digest_of(project, sync), (why,))
+        )
+        known[sync.name] = _fail(after)
         write_mapping(path, known)
 
 
@@ -175,6 +186,14 @@ def digest_of(project: LoadedProject, sync: Sync) -> str:
 
 def _file(project: LoadedProject) -> Path:
     return project.target_folder / "tries.json"
+
+
+def _fail(failing: Failing | None) -> dict[str, Any]:
+    """As it is written."""
+    if failing is None:
+        return {}
+    times = {name: getattr(failing, name).isoformat() for name in ("since", "at")}
+    return {"times": failing.times, "of": failing.of, "why": list(failing.why), "how": failing.how, **times}
 
 
 def _skip(skipped: Skipped | None) -> dict[str, Any]:

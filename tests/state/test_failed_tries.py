@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from reverse_etl.runs.flaps import HowToLook
 from reverse_etl.runs.site import collect
 from reverse_etl.sandbox import Sandbox
 from reverse_etl.state.failed_tries import MOST_BYTES, Try, kept, note_try, tried, with_one, written
-from tests.shop import Shop, database
+from tests.shop import Retl, Shop, database, start
 
 AT = datetime(2026, 11, 24, 23, 58, tzinfo=UTC)
 ONE, MINUTE, DAY = "SELECT 'u1' AS external_id, 1 AS n", timedelta(minutes=1), timedelta(days=1)
@@ -45,6 +46,45 @@ def test_all_tries_that_left_no_run_stay_on_the_page_when_the_sync_succeeds(shop
         "later": [("skipped", 1, "its predecessors had not succeeded: it")] * 2,
     }
     assert (shop.folder / ".retl/test/failed_tries.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("has_run", [False, True], ids=["first run", "later run"])
+def test_run_that_is_killed_in_its_model_is_seen_by_status_and_page_and_noted_by_the_next(
+    shop: Shop, retl: Retl, has_run: bool
+):
+    if has_run:
+        assert shop.sync("it", ONE).run("it").status == "success"
+    endless = "SELECT 'u' || sum(a.i * b.i) AS external_id, 1 AS n FROM range(10000000) a(i), range(10000000) b(i)"
+    shop.sync("it", endless).write()
+    left = shop.folder / ".retl/test/it/begun.json"
+    with start(shop, "sync", "it") as process:
+        process.wait_until(left.exists)
+        assert status_of(retl, shop)["last_run"] == "running"
+        process.kill()
+        process.wait()
+    begun = json.loads(left.read_text())["at"]
+    for _ in range(2):  # to look at it changes nothing
+        seen = status_of(retl, shop)
+        assert (seen["last_run"], "killed before it had sent anything" in seen["message"]) == ("killed", True)
+    site = collect(shop.project(), HowToLook(30, 1, datetime.now(UTC)), "1.0")
+    page = next(one for one in site.syncs if one.name == "it")
+    assert (page.status, [one.status for one in page.tries]) == ("killed", ["killed"])
+    shop.model("it", "SELECT oops")
+    again = retl("sync", "it", folder=shop.folder)
+    assert (again.code, "was killed before it had sent anything" in again.err) == (2, True)
+    assert status_of(retl, shop)["failures"] == 2
+    shop.model("it", "SELECT 'u2' AS external_id, 1 AS n")
+    assert retl("sync", "it", folder=shop.folder).code == 0
+    seen = status_of(retl, shop)
+    assert (seen["last_run"], seen["failures"], seen["message"], left.exists()) == ("success", 0, None, False)
+    killed = next(one for one in tried(shop.project()) if one.status == "killed")
+    assert (killed.sync, killed.at.isoformat()) == ("it", begun)
+
+
+def status_of(retl: Retl, shop: Shop) -> dict[str, Any]:
+    (found,) = json.loads(retl("status", "it", "--output", "json", folder=shop.folder).out)
+    return dict(found)
 
 
 @pytest.mark.long
