@@ -778,7 +778,11 @@ def test_sync_whose_mode_is_one_that_deletes_now_deletes_nobody(shop: Shop, retl
             ["test customers_without_orders_have_spent_nothing"],
         ),
         ("state accept-workspace", "one of: users_track, orders, newsletter", ["state accept-workspace orders --yes"]),
-        ("state reset orders", "to confirm, pass --yes", ["state reset orders --yes"]),
+        (
+            "state reset orders",
+            "to confirm, pass --yes; then, before the next run, `retl state baseline orders`, so that nothing counts twice",
+            ["state reset orders --yes", "state baseline orders --yes"],
+        ),
         ("resolve orders", "list the rows: `retl rejects orders`", ["rejects orders"]),
         ("init", "use an empty folder: `retl init my_project`", ["init my_project"]),
         ("sandbox --last 1 --file a --target sandbox", "remove one of them", ["sandbox --last 1 --target sandbox"]),

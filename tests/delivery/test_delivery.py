@@ -491,5 +491,6 @@ def test_user_who_comes_back_after_a_lost_answer_to_clearing_is_sent_again(shop:
 def test_row_that_was_never_acknowledged_is_not_counted_as_in_braze(shop: Shop, retl):
     shop.sync("it", MANY.format(rows=10))
     lose_answers(shop)
-    assert retl("status", folder=shop.folder).out.splitlines()[1].split()[-3:] == ["0", "0", "0"]
+    in_braze, to_send, rejects, in_doubt = retl("status", folder=shop.folder).out.splitlines()[1].split()[-4:]
+    assert (in_braze, to_send, rejects, in_doubt) == ("0", "10", "0", "0")
     assert "no acknowledged row with the key" in retl("state", "show", "it", "--key", "u1", folder=shop.folder).err
