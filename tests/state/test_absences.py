@@ -135,9 +135,9 @@ def test_what_a_user_agreed_to_outlives_the_rest_of_the_row(shop: Shop):
     ]
     before = len(shop.sent())
     later(shop, days=300)
-    version = shop.rows_of("meta")
+    version = [row for row in shop.rows_of("meta") if row[0] != "to_send"]  # which names the run that it is of
     shop.run()
-    assert shop.rows_of("meta") == version
+    assert [row for row in shop.rows_of("meta") if row[0] != "to_send"] == version
     people(shop, ("u1", "subscribed"), ("u2", "subscribed"), ("u3", "subscribed"), sql=CONSENT)
     assert shop.run().plan.withheld == 1
     sent = [row for body in shop.sent()[before:] for row in json.loads(body)["attributes"]]
