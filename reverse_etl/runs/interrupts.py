@@ -20,6 +20,11 @@ class Interrupted(BaseException):  # like KeyboardInterrupt, which it replaces
     """A signal arrived while nothing was under way that has to be waited for, or while a sync was being planned."""
 
 
+def _is_of_nohup(number: int) -> bool:
+    """Whether it is to stay ignored. SIGINT is taken, which shells ignore in what they start in the background."""
+    return number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) == signal.SIG_IGN
+
+
 class Interrupts:
     """Handles the signals of the process inside `taken`; `signal` is the one that arrived, or 0.
 
@@ -42,8 +47,7 @@ class Interrupts:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self._take) for number in heard}
+        before = {number: signal.signal(number, self._take) for number in SIGNALS if not _is_of_nohup(number)}
         try:
             with self._unswallowed():
                 yield
