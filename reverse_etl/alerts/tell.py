@@ -64,7 +64,11 @@ def tell(project: LoadedProject, results: Sequence[RunResult], now: datetime, wa
     if unwritten:
         what = f"cannot write {unwritten[0].filename or file_of(project)}: {unwritten[0].strerror}"
         hint = remedy(unwritten[0], "make the folder writable for the current user")
-        warn(Problem(f"what alerts tell now is told again: {what}", hint=hint, code="X020"))
+        warn(
+            Problem(
+                f"alerts cannot be recorded, and are sent again by the next command: {what}", hint=hint, code="X020"
+            )
+        )
 
 
 def is_all_told(project: LoadedProject) -> bool:

@@ -67,7 +67,7 @@ from reverse_etl.runs.records import write_run
 from reverse_etl.runs.volatile import about_volatile
 from reverse_etl.runs.writers import Known, notices_of
 from reverse_etl.state import absences
-from reverse_etl.state.begun import KILLED_EARLY, begin
+from reverse_etl.state.begun import KILLED_EARLY, begin, is_on_record
 from reverse_etl.state.commit import Ending, final_status
 from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
@@ -226,7 +226,7 @@ def opened(job: Job, moves: bool = True) -> Iterator[State]:
         for note in state.copy.notes:
             job.notice(note)
         left = stack.enter_context(begin(state.place.folder, job.now())) if moves else None
-        if left:
+        if left and not is_on_record(state.connection, left):
             job.notice(f"the run of {moment(left)} was {KILLED_EARLY}")
             with suppress(OSError):
                 note_killed(job.project, job.sync, left, KILLED_EARLY)

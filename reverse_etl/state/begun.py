@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.plan.tables import RUNS
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.system.file_lock import at_work
 from reverse_etl.system.small_files import read_mapping, write_mapping
@@ -40,6 +43,12 @@ def killed_early(place: StatePlace) -> datetime | None:
     if _read(place.folder) is None or at_work(place.lock, place.sync, place.target):
         return None
     return _read(place.folder)  # it may have ended meanwhile
+
+
+def is_on_record(connection: DuckDBPyConnection, begun: datetime) -> bool:
+    """Whether a run has ended since in the attached state: it may be this one, that another machine has recovered."""
+    ended = f"SELECT count(*) > 0 FROM {RUNS} WHERE finished_at >= $begun"
+    return bool(connection.execute(ended, {"begun": begun}).fetchall()[0][0])
 
 
 def _read(folder: Path) -> datetime | None:

@@ -544,5 +544,5 @@ def test_what_cannot_be_written_down_is_told_and_told_again(told: Shop, hook: Ho
     for _ in range(2):
         done = retl("sync", "users", folder=told.folder)
         assert [text.splitlines()[0] for text in new_texts(hook)] == ["retl, target test: users failed"]
-        assert "what alerts tell now is told again: cannot write " in done.err
+        assert "alerts cannot be recorded, and are sent again by the next command: cannot write " in done.err
         assert done.code == 2  # that of the run

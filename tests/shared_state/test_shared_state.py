@@ -268,7 +268,7 @@ def test_state_looks_the_same_from_a_fresh_machine(one: Shop, two: Shop, bucket:
     one.run()
     for shop in (one, two):
         project, sync = shop.project(), shop.project().sync("it")
-        assert sync_status(project, sync).cells()[3:] == ("1", "1", "0")
+        assert sync_status(project, sync).cells()[3:] == ("1", "0", "1", "0")
         assert [row["status"] for row in rows_not_in_braze(project, sync, False)] == ["invalid"]
         assert acknowledged_row(project, sync, "a")["n"] == "1"
 
@@ -309,6 +309,22 @@ def test_second_machine_is_told_who_is_at_work_and_takes_the_lock_of_a_dead_one_
     owner = two.listener.notices[0]
     assert owner.startswith(f"it: took over the lock of process {process.pid} on ")
     assert owner.endswith(", which ended without releasing it")
+
+
+@pytest.mark.long
+def test_run_that_was_killed_while_it_sent_and_recovered_elsewhere_is_not_said_to_have_sent_nothing(
+    one: Shop, two: Shop
+):
+    both(one, two, MANY)
+    with running(one, until="u300") as process:
+        process.kill()
+    assert later(two).run().status == "success"
+    project = one.project()
+    assert sync_status(project, project.sync("it")).last_run == "success"
+    one.clock = FakeClock(ahead=2 * HOUR)
+    result = one.run()
+    assert (result.status, result.delivery.requests) == ("success", 0)
+    assert [notice for notice in one.listener.notices if "killed" in notice] == []
 
 
 @pytest.mark.long
