@@ -212,5 +212,6 @@ def _summed(summary: str, known: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not known:
         yield f"Braze: no {what} of this user"
     for one in known:
-        when = f", first {one['first']}, last {one['last']}" if one["count"] else ""
-        yield f"Braze: {what} {one['name']}: count {one['count']:,}{when}"
+        times = "not known" if one["count"] is None else f"{one['count']:,}"
+        when = "" if one["count"] == 0 else f", first {one['first']}, last {one['last']}"
+        yield f"Braze: {what} {one['name']}: count {times}{when}"

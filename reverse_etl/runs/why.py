@@ -376,16 +376,20 @@ def _of_columns(
 ) -> dict[str, Any]:
     flat = {**user, **(user.get("custom_attributes") or {})}
     flat.pop("custom_attributes", None)
-    summed = {summary: [*_summed(user.get(summary), names)] for summary, names in acts.items()}
-    return (flat if columns is None else {column: flat.get(column) for column in columns}) | summed
+    sums = {summary: [*summed(user.get(summary), names)] for summary, names in acts.items()}
+    return (flat if columns is None else {column: flat.get(column) for column in columns}) | sums
 
 
-def _summed(known: object, names: frozenset[str] | None) -> Iterator[dict[str, Any]]:
-    """What Braze knows of each of these names, or of all; of one that it does not know, a count of 0."""
-    found = {one["name"]: one for one in (known if isinstance(known, list) else []) if isinstance(one, dict)}
+def summed(known: object, names: frozenset[str] | None) -> Iterator[dict[str, Any]]:
+    """What Braze knows of each of these names, or of all: how often, first and last. Of one that it does not know, the
+    count is 0; it is None if what Braze returned is no number."""
+    of_dicts = (one for one in (known if isinstance(known, list) else []) if isinstance(one, dict))
+    found = {one["name"]: one for one in of_dicts if isinstance(one.get("name"), str)}
     for name in sorted(found if names is None else names):
-        one = found.get(name, {})
-        yield {"name": name, "count": one.get("count", 0), "first": one.get("first"), "last": one.get("last")}
+        one = found.get(name, {"count": 0})
+        number = one.get("count")
+        times = number if isinstance(number, int) else None
+        yield {"name": name, "count": times, "first": one.get("first"), "last": one.get("last")}
 
 
 # --- where a value comes from ----------------------------------------------------------------------------------------

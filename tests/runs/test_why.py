@@ -10,7 +10,7 @@ from urllib.error import HTTPError
 import pytest
 
 from reverse_etl.project.lineage import line_of
-from reverse_etl.runs.why import why
+from reverse_etl.runs.why import summed, why
 from reverse_etl.sandbox import Fault
 from tests.processes import Forked
 from tests.shop import Outcome, Retl, Shop, command, examples, running
@@ -321,3 +321,19 @@ def test_events_that_arrived_are_summed_up_by_name(shop: Shop, retl: Retl):
     shop.sync("it", seen, **events).run()
     (user,) = in_json(retl, shop, "u1", "--read")["braze"]
     assert [(one["name"], one["count"]) for one in user["custom_events"]] == [("left", 1), ("seen", 1)]
+
+
+@pytest.mark.parametrize(
+    "known",
+    [None, "purchases", [1, None, {}], [{"name": ["a"], "count": 1}], [{"count": 2}]],
+    ids=["null", "text", "no objects", "a name that is a list", "no name"],
+)
+def test_summary_of_braze_that_is_none_counts_nothing(known: object):
+    nothing = [{"name": "a", "count": 0, "first": None, "last": None}]
+    assert ([*summed(known, frozenset({"a"}))], [*summed(known, None)]) == (nothing, [])
+
+
+def test_count_of_braze_that_is_no_number_is_not_known():
+    assert [*summed([{"name": "a", "count": "many", "last": "x"}], None)] == [
+        {"name": "a", "count": None, "first": None, "last": "x"}
+    ]
