@@ -53,6 +53,8 @@ class StatePlace:
             return f"{newest}, if no {self.ends.of} was {self.ends.done} since, who would be {self.ends.done} again"
         if self.resend is Resend.COUNTS_TWICE:
             return f"{newest}, if nothing was sent since, which would count twice"
+        if self.resend is Resend.MAY_OPT_IN:
+            return f"{newest}, if no user was opted in since, who may have opted out by now"
         return f"{newest}, and what was sent since is sent again"
 
     @property

@@ -354,7 +354,7 @@ def test_nobody_is_opted_in_again_and_no_opt_out_is_lost_without_a_state(shop: S
     _broken(shop.folder / ".retl/test/it/state.duckdb")
     hint = hint_of(run("retl sync it"))
     assert hint == (
-        "restore the newest backup, and what was sent since is sent again; "
+        "restore the newest backup, if no user was opted in since, who may have opted out by now; "
         "or run `retl state reset it`, then `retl sync it --read-first`: the old files are kept, "
         "and every row is sent again, but for opt-ins of users who have opted out in Braze"
     )

@@ -73,7 +73,9 @@ def test_truncated_state_is_refused_and_kept(synced: Shop):
     path.write_bytes(path.read_bytes()[:5000])
     what, hint = refused(synced)
     assert what.startswith("cannot use .../state.duckdb: IO Error: Could not read enough bytes")
-    assert hint == f"restore the newest backup, and what was sent since is sent again; or {RESET}"
+    assert (
+        hint == f"restore the newest backup, if no user was opted in since, who may have opted out by now; or {RESET}"
+    )
     assert path.stat().st_size == 5000
 
 
