@@ -67,10 +67,9 @@ def set_back(ahead: Mapping[str, datetime], now: datetime) -> Problem | None:
     if not ahead:
         return None
     (name, until), *others = sorted(ahead.items(), key=lambda pair: pair[1], reverse=True)
-    more = f", and {count(len(others), 'more sync')}" if others else ""
-    what = (
-        f"{name}{more} ran for {moment(until)}, and now it is {moment(now)}: not due before their next time after that"
-    )
+    more = f", and {count(len(others), 'more sync')} for times still to come" if others else ""
+    whose = "their next times" if others else "its next time"
+    what = f"{name} ran for {moment(until)}{more}, and now it is {moment(now)}: not due before {whose} after that"
     return Problem(what, hint=f"check the clock of this machine; `retl sync {name}` runs it all the same", code="X021")
 
 
