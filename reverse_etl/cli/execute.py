@@ -184,11 +184,11 @@ def _print_result(result: "RunResult", output: Output, stopped_by: dict[Problem,
             what = f"{result.sync}: {drop.column or 'whole row'}: {drop.reason}"
             say(what, "silent_drop", "warning", **about, **asdict(drop))
         return
-    plan, width = result.plan, terminal.width(sys.stderr)
+    alike, width = result.alike, terminal.width(sys.stderr)
     tables = (
-        text.invalid_lines(result.invalid, result.reasons, plan.invalid if plan else 0, width),
-        text.left_out_lines(result.left_out, result.left_out_reasons, plan.left_out if plan else 0, width),
-        text.withheld_lines(result.withheld, plan.withheld if plan else 0, width),
+        text.invalid_lines(alike.invalid, width),
+        text.left_out_lines(alike.left_out, width),
+        text.withheld_lines(alike.withheld, width),
         text.silent_drop_lines(result.silent_drops, width),
     )
     for line in chain(*tables, text.next_lines(result)):

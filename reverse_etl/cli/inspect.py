@@ -1,7 +1,7 @@
 """Commands that show what happened to rows, and resolve those that are not in Braze."""
 
+import shlex
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -156,7 +156,12 @@ def rejects(
     exclude: Exclude = None,
     show_values: ShowValues = False,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, help="Maximum number of lines to show as text; JSON and CSV have all.")
+        int,
+        typer.Option(
+            "--limit",
+            min=1,
+            help="Maximum number of lines to show as text, one per reason; JSON and CSV have every row.",
+        ),
     ] = 20,
     wide: Wide = False,
     output: TableFormat = TableOutput.TEXT,
@@ -164,9 +169,11 @@ def rejects(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """List the rows that are not, or may not be, in Braze: invalid, rejected by Braze or in doubt, with the reason."""
+    """List the rows that are not, or may not be, in Braze, by reason: invalid, rejected by Braze or in doubt."""
     from reverse_etl.report.stderr import say_error
+    from reverse_etl.report.text import rejects_table
     from reverse_etl.state.look import rows_not_in_braze
+    from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
     syncs, rows, code = chosen(project, names, select, exclude), [], 0
@@ -180,18 +187,13 @@ def rejects(
     if output is not TableOutput.TEXT:
         print_data(output, rows, list(rows[0]) if rows else _OF_REJECTS)
     elif rows:
-        left_out = {"sync"} if len(syncs) == 1 else set()
-        left_out |= {column for column in ("identifier", "resolution") if not any(row[column] for row in rows)}
-        shown = [column for column in rows[0] if column not in left_out]
-        in_words = [{**row, "status": row["status"].replace("_", " ")} for row in rows[:limit]]
-        table = [shown, *([row[column] for column in shown] for row in in_words)]
-        print_table(table, wide=wide, spare=("run", "kind", "hint", "status", "code"))
-        if len(rows) > limit:
-            say(f"... and {len(rows) - limit:,} more; all of them by reason:")
-            numbers = Counter((row["status"].replace("_", " "), row["column"], row["reason"]) for row in rows)
-            by_reason = [(f"{number:,}", *why) for why, number in numbers.most_common(limit)]
-            print_table([("lines", "status", "column", "reason"), *by_reason], wide=wide)
-            say(f"--limit {len(rows)} shows all")
+        table = rejects_table(rows, len(syncs) > 1)
+        print_table(table[: limit + 1], wide=wide, spare=("run", "kind", "hint", "status", "code"))
+        listed = " ".join(shlex.quote(sync.name) for sync in syncs)
+        if (more := len(table) - 1 - limit) > 0:
+            say(f"... and {count(more, 'more line')}; --limit {len(table) - 1} shows all")
+        if len(rows) > len(table) - 1:
+            say(f"one line per reason; every row: `retl rejects {listed} --output csv`")
     elif not code:
         say(f"{', '.join(sync.name for sync in syncs)}: no invalid, rejected or in-doubt rows")
     raise typer.Exit(code)

@@ -4,6 +4,7 @@ tables.py       names of the tables of a run and of the state
 workbench.py    the DuckDB that is retl's own: a connection, its memory and functions
 plan.py         the counts of an outbox: rows, requests, costs
 outbox.py       its records, invalid rows and a sample of its changes
+alike.py        what is said of its rows that are not sent, by reason
 baseline.py     acknowledged rows of a baseline, which need no records
 given_up.py     rows that are not waited for any more
 doubts.py       events that are in doubt under another key

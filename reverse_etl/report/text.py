@@ -1,15 +1,16 @@
 """Plans and results as text for people. Pure; `cli` prints it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reverse_etl.braze.modes import USER
 from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.masking import MASK
+from reverse_etl.plan.alike import SHOWN_KEYS, Alike, named, which
 from reverse_etl.plan.data_tests import warnings
-from reverse_etl.plan.outbox import SHOWN_INVALID, SHOWN_NAMES, InvalidReason, InvalidRow, SampleChange
+from reverse_etl.plan.outbox import SHOWN_NAMES, SampleChange
 from reverse_etl.plan.plan import Plan, about_uncertain
 from reverse_etl.report.tables import table_lines
 from reverse_etl.runs.outcome import RunResult
@@ -18,6 +19,8 @@ from reverse_etl.words import count, duration, one_line, rate
 if TYPE_CHECKING:
     from reverse_etl.runs.preview import Preview
     from reverse_etl.runs.reverting import Reverted
+
+SHOWN_REASONS = 20
 
 
 def change_line(plan: Plan) -> str:
@@ -107,52 +110,61 @@ def summary_line(results: Sequence[RunResult], elapsed_s: float) -> str:
     return f"{count(len(results), 'sync')}: {counted}; {done} ({duration(elapsed_s)})"
 
 
-def invalid_lines(
-    rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], total: int, width: int | None = None
-) -> Iterator[str]:
-    """The first invalid rows as a table, one line for each column that breaks a rule; and if there are more rows than
-    these, how many, and why rows are invalid. `width` is that of the terminal, here and below."""
+def invalid_lines(rows: Sequence[Alike], width: int | None = None) -> Iterator[str]:
+    """Why rows are invalid as a table, one line for each column and rule: how many rows, what to do, and the first of
+    their keys. `width` is that of the terminal, here and below."""
+    yield from _alike_lines("keys", rows, width)
+
+
+def left_out_lines(rows: Sequence[Alike], width: int | None = None) -> Iterator[str]:
+    """Why rows are sent without some columns as a table, as in `invalid_lines`."""
+    yield from _alike_lines("left out of", rows, width)
+
+
+def withheld_lines(rows: Sequence[Alike], width: int | None = None) -> Iterator[str]:
+    """Why a run does not send rows yet as a table, as in `invalid_lines`."""
+    yield from _alike_lines("withheld", rows, width)
+
+
+def _alike_lines(keys: str, rows: Sequence[Alike], width: int | None) -> Iterator[str]:
     if not rows:
         return
-    by_digest = any(row.identifier for row in rows)
-    heading = ["key", *["identifier"] * by_digest, "column", "reason", "hint"]
-    cells = ([row.key, *[row.identifier] * by_digest, row.column, row.reason, row.hint] for row in rows)
-    yield from table_lines([heading, *cells], width)
-    shown = min(total, SHOWN_INVALID)
-    if total > shown:
-        yield f"  ... and {count(total - shown, 'more row', 'more rows')}; all of them by reason:"
-        yield from _reason_lines(reasons, width)
+    cells = ((f"{one.rows:,}", one.column, one.reason, one.hint, one.which) for one in rows[:SHOWN_REASONS])
+    yield from table_lines([("rows", "column", "reason", "hint", keys), *cells], width)
+    if len(rows) > SHOWN_REASONS:
+        yield f"  ... and {count(len(rows) - SHOWN_REASONS, 'more reason', 'more reasons')}"
 
 
-def _reason_lines(reasons: Sequence[InvalidReason], width: int | None) -> Iterator[str]:
-    rows = ((f"{why.rows:,}", why.column, why.reason) for why in reasons)
-    yield from table_lines([("rows", "column", "reason"), *rows], width)
+_OF_REJECTS = ("sync", "rows", "kind", "status", "resolution", "column", "code", "reason", "hint", "run")
+_SAME = ("sync", "status", "resolution", "column", "code", "reason", "hint", "record")
 
 
-def left_out_lines(
-    rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], total: int, width: int | None = None
-) -> Iterator[str]:
-    """The first rows without some columns as a table; and if there are more rows than these, how many, and why."""
-    yield from _partial_lines("left out of", rows, total, width)
-    if total > SHOWN_INVALID:
-        yield from _reason_lines(reasons, width)
+def rejects_table(rows: Sequence[Mapping[str, Any]], of_several: bool) -> list[list[object]]:
+    """Rows that are not in Braze as a table, one line for those of which the same is to be said: how many, and the
+    first of their keys; the most frequent reason of a sync first. A row whose record is shown has a line of its own.
+    Columns that no row has are left out; so is `sync`, unless they are `of_several`."""
+    alike: dict[tuple[object, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault(tuple(row.get(name) for name in _SAME), []).append(row)
+    syncs = {row["sync"]: number for number, row in enumerate(reversed(rows))}
+    found = sorted(alike.values(), key=lambda of_one: (-syncs[of_one[0]["sync"]], -len(of_one)))
+    left_out = set[str]() if of_several else {"sync"}
+    left_out |= {name for name in ("resolution", "record") if not any(row.get(name) for row in rows)}
+    shown = [name for name in (*_OF_REJECTS, "keys", "record") if name not in left_out]
+    return [[*shown], *([cells[name] for name in shown] for cells in map(_alike_cells, found))]
 
 
-def withheld_lines(rows: Sequence[InvalidRow], total: int, width: int | None = None) -> Iterator[str]:
-    """The first rows that a run does not send yet as a table; and if there are more rows than these, how many."""
-    yield from _partial_lines("withheld", rows, total, width)
-
-
-def _partial_lines(what: str, rows: Sequence[InvalidRow], total: int, width: int | None) -> Iterator[str]:
-    if not rows:
-        return
-    by_digest = any(row.identifier for row in rows)
-    heading = [what, *["identifier"] * by_digest, "column", "reason", "hint"]
-    cells = ([row.key, *[row.identifier] * by_digest, row.column, row.reason, row.hint] for row in rows)
-    yield from table_lines([heading, *cells], width)
-    shown = min(total, SHOWN_INVALID)
-    if total > shown:
-        yield f"  ... and {count(total - shown, 'more row', 'more rows')}"
+def _alike_cells(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, object]:
+    keys = list(dict.fromkeys(named(row["key"], row["identifier"]) for row in rows))
+    runs = {row["run"]: None for row in rows}
+    return {
+        **rows[0],
+        "rows": f"{len(rows):,}",
+        "kind": ", ".join(sorted({row["kind"] for row in rows})),
+        "status": rows[0]["status"].replace("_", " "),
+        "run": rows[0]["run"] if len(runs) == 1 else count(len(runs), "run"),
+        "keys": which(keys[:SHOWN_KEYS], max(0, len(keys) - SHOWN_KEYS)),
+    }
 
 
 def silent_drop_lines(drops: Sequence[SilentDrop], width: int | None = None) -> Iterator[str]:
@@ -194,9 +206,9 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
     ):
         if number:
             yield f"  {count(number, 'row')} {what}"
-    yield from invalid_lines(preview.invalid, preview.reasons, plan.invalid, width)
-    yield from left_out_lines(preview.left_out, preview.left_out_reasons, plan.left_out, width)
-    yield from withheld_lines(preview.withheld, plan.withheld, width)
+    yield from invalid_lines(preview.alike.invalid, width)
+    yield from left_out_lines(preview.alike.left_out, width)
+    yield from withheld_lines(preview.alike.withheld, width)
     if plan.uncertain:
         yield f"  {about_uncertain(plan.uncertain)}"
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())

@@ -11,6 +11,7 @@ from reverse_etl.delivery.sender import Sender
 from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
+from reverse_etl.plan.alike import AlikeRows
 from reverse_etl.plan.guards import Skipped
 from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
@@ -95,6 +96,7 @@ class RunResult:
     left_out: the first rows that were sent without some columns, or not at all if nothing else of them differs;
         `left_out_reasons` why, and of how many
     withheld: the first rows that this run did not send, or not whole
+    alike: all of these rows, by reason
     silent_drops: what the sandbox accepted and did not store as sent
     canary: what became of the rows that were sent first, if there were some to be read back
     """
@@ -115,6 +117,7 @@ class RunResult:
     left_out: Sequence[InvalidRow] = ()
     left_out_reasons: Sequence[InvalidReason] = ()
     withheld: Sequence[InvalidRow] = ()
+    alike: AlikeRows = field(default_factory=AlikeRows)
     silent_drops: Sequence[SilentDrop] = ()
     canary: CanaryResult | None = None
     planned_at: datetime | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reverse_etl.errors import Problem
+from reverse_etl.plan.alike import AlikeRows, alike_rows
 from reverse_etl.plan.outbox import (
     InvalidReason,
     InvalidRow,
@@ -47,7 +48,8 @@ class Preview:
 
     `invalid` are the first invalid rows, `reasons` the rules that invalid rows break; `left_out` the first rows
     without some columns, `left_out_reasons` why; `withheld` the first rows that a run would not send, or not whole,
-    `withheld_reasons` why opt-ins are withheld. `known`: users, or items, that the states know, if any are deleted.
+    `withheld_reasons` why opt-ins are withheld; `alike` has all of these rows, by reason. `known`: users, or items,
+    that the states know, if any are deleted.
     `forecast` is when a run would be done, after those of the same command, and `finish_by` when it has to be.
     `most_sent` is how often each event or product is sent, the most frequent first; empty where values are masked.
     `depends_on` are the dbt nodes that the model reads; `new_columns` those that no run before has sent.
@@ -71,6 +73,7 @@ class Preview:
     new_columns: Sequence[str] = ()
     withheld_reasons: Sequence[InvalidReason] = ()
     known: int = 0
+    alike: AlikeRows = field(default_factory=AlikeRows)
 
     @property
     def not_whole(self) -> int:
@@ -131,6 +134,7 @@ def preview_sync(
             new_columns(state, planned.layout),
             withheld_reasons(state.connection) if planned.plan.withheld else (),
             count_known(job, state, planned.plan) if planned.plan.deletes else 0,
+            alike_rows(state.connection, keys, planned.plan),
         )
         if save:
             save(job, state, planned.plan)

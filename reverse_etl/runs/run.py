@@ -31,6 +31,7 @@ from reverse_etl.engines.engine import Side
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
+from reverse_etl.plan.alike import alike_rows
 from reverse_etl.plan.data_tests import failed, warnings
 from reverse_etl.plan.guards import (
     DATA_TESTS,
@@ -133,6 +134,7 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
     left_out = left_out_rows(state.connection, keys) if plan.left_out else []
     why_left_out = left_out_reasons(state.connection) if plan.left_out else []
     withheld = withheld_rows(state.connection, keys) if plan.withheld else []
+    alike = alike_rows(state.connection, keys, plan)
     coming = forecast_of(job, plan, job.now(), session.rate_limit_share)
     problems = [*blocked_by(job, state, plan), *late(job, coming)]
     problems = problems or unfit(job, session, state, plan)
@@ -194,6 +196,7 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
         left_out=left_out,
         left_out_reasons=why_left_out,
         withheld=withheld,
+        alike=alike,
         silent_drops=asks_sandbox(),
         canary=canary.result if canary else None,
         planned_at=ready.planned_at,

@@ -234,8 +234,8 @@ def test_bad_json_in_a_pre_formatted_field(retl: Retl, starter: Path):
         "users_track: 3 rows in the model: 3 added, 0 changed, 0 removed, 0 unchanged\n"
         "syncs.yml:17:5: users_track: 1 of 3 rows is invalid, so nothing was sent\n"
         "  hint: list them with `retl rejects users_track`; to send the others, set skip_on_invalid_records: true\n"
-        "  key  column       reason             hint\n"
-        "  c-3  preferences  is not valid JSON  json(preferences) removes a comma too many; find the rest: WHERE NOT json_valid(preferences)\n"
+        "  rows  column       reason             hint                                                          keys\n"
+        "  1     preferences  is not valid JSON  json(preferences) removes a comma too many; find the rest: WHERE NOT json_valid(preferences)  c-3\n"
     )
     rejected = retl("rejects", "users_track", "--output", "json")
     (row,) = json.loads(rejected.out)
@@ -253,7 +253,8 @@ def test_event_without_time(retl: Retl, shop: Shop):
     outcome = retl("sync", "it", folder=shop.folder)
     assert outcome.code == 1
     assert outcome.err.endswith(
-        "  key  column  reason      hint\n  1    time    is missing  exclude these rows: WHERE time IS NOT NULL\n"
+        "  rows  column  reason      hint                                        keys\n"
+        "  1     time    is missing  exclude these rows: WHERE time IS NOT NULL  1\n"
     )
 
 
@@ -487,7 +488,10 @@ def test_plan_of_invalid_rows_exits_1(retl: Retl, starter: Path):
         connection.execute("UPDATE raw_customers SET tier = repeat('x', 300)")
     outcome = retl("plan", "users_track")
     assert outcome.code == 1
-    assert "  3 rows invalid\n  key  column  reason                         hint\n" in outcome.out
+    assert (
+        "  3 rows invalid\n  rows  column  reason                         hint                          keys\n"
+        in outcome.out
+    )
     assert "syncs.yml:17:5: users_track: 3 of 3 rows are invalid" in outcome.err
     assert (
         retl("rejects", "users_track").err == "users_track: no invalid, rejected or in-doubt rows\n"

@@ -202,17 +202,14 @@ PEOPLE = "SELECT * FROM (VALUES {}) t(external_id, email, n)"
 TWICE = "('u1', NULL, 1), ('u2', NULL, 2), ('u2', NULL, 3), ('u2', NULL, 2)"
 KEYLESS = "(NULL, 'ann@x.de', 4), (NULL, NULL, 5)"
 TABLE = """\
-  key       identifier          column       reason                         hint
-  (no key)  email:DIGEST        external_id  is NULL in the primary key     set a value, or exclude these rows: WHERE external_id IS NOT NULL
-  (no key)                      external_id  is NULL in the primary key     set a value, or exclude these rows: WHERE external_id IS NOT NULL
-  u2                            external_id  is not unique: occurs 3 times  return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key
-  u2                            external_id  is not unique: occurs 3 times  return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key
-  u2                            external_id  is not unique: occurs 3 times  return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key
+  rows  column       reason                         hint                                                          keys
+  3     external_id  is not unique: occurs 3 times  return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key  u2
+  2     external_id  is NULL in the primary key     set a value, or exclude these rows: WHERE external_id IS NOT NULL  (no key) (email:DIGEST), (no key)
 """
 
 
 def steady(text: str) -> str:
-    return re.sub("email:[0-9a-f]{12}", "email:DIGEST      ", text)
+    return re.sub("email:[0-9a-f]{12}", "email:DIGEST", text)
 
 
 def test_rows_without_a_key_and_rows_that_share_one_are_listed(shop: Shop, retl: Retl):
@@ -292,17 +289,11 @@ def test_acknowledged_row_whose_key_stands_twice_is_neither_sent_nor_deleted_unt
 def test_rows_without_a_key_are_counted_as_rows_where_not_all_are_listed(shop: Shop, retl: Retl):
     rows = "SELECT if(i < 30, NULL, 'u' || (i // 2)) AS external_id, i AS n FROM range(50) r(i)"
     shop.sync("it", rows, **ATTRIBUTES, **SKIPS)
-    assert (
-        retl("plan", "it", folder=shop.folder).out.partition("  ... ")[2]
-        == """\
-and 30 more rows; all of them by reason:
-  rows  column       reason
-  30    external_id  is NULL in the primary key
-  20    external_id  is not unique: occurs several times
-  0 records: nothing to send, 0 requests
-  a run would be incomplete, and exit with 1: 50 rows not sent, or not whole
-"""
-    )
+    told = retl("plan", "it", folder=shop.folder).out.splitlines()
+    assert [(line.split()[0], line.rpartition("  ")[2]) for line in told[-4:-2]] == [
+        ("30", "(no key)"),
+        ("20", "u15, u16, u17 and 7 more"),
+    ]
 
 
 @pytest.mark.long
