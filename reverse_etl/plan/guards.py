@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -101,6 +101,15 @@ def to_skip(sync: Sync, name: str, counted: int | None = None) -> str:
     if name == DATA_TESTS:
         return f"to run anyway, pass {typed} to `retl sync {sync.name}`"
     return f"find out why: `retl plan {sync.name}`; only if all of it is meant, run `retl sync {sync.name} {typed}`"
+
+
+def of_saved_plan(problem: Problem, sync: Sync) -> Problem:
+    """The same with the way out for a saved plan: a sync would send what the model returns now, which after a revert is
+    what that takes back."""
+    if problem.hint is None:
+        return problem
+    hint = problem.hint.replace(f"find out why: `retl plan {sync.name}`; only", "only")
+    return replace(problem, hint=re.sub(rf"`retl sync {re.escape(sync.name)}(?=[ `])", "`retl apply FILE", hint))
 
 
 def _checked(sync: Sync, counts: Counts) -> Iterator[Trip]:

@@ -67,7 +67,8 @@ def jobs_to_apply(
                 f'the plan is for target "{saved.target}", not "{project.target_name}"', hint=hint, code="P085"
             )
     jobs = jobs_of(project, [project.sync(saved.sync) for saved in plans], options, listener)
-    return [replace(job, start=Application(saved, max_age), alone=True) for job, saved in zip(jobs, plans, strict=True)]
+    starts = (Application(saved, max_age) for saved in plans)
+    return [replace(job, start=start, alone=True, applies=True) for job, start in zip(jobs, starts, strict=True)]
 
 
 def refuse_stale(jobs: Sequence[Job]) -> None:

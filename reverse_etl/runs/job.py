@@ -26,6 +26,7 @@ class Job:
 
     `alone`: no other sync of the command is under way meanwhile. `await_others` returns as soon as none is: to be
     called before the states of others are read, which then are as if each sync had run after the one before.
+    `applies`: what it plans is saved, and applied, or was.
     """
 
     project: LoadedProject
@@ -37,6 +38,7 @@ class Job:
     known: Known = field(default_factory=Known, compare=False)
     finish_by: datetime | None = None
     alone: bool = False
+    applies: bool = False
     await_others: Callable[[], None] = field(default=lambda: None, compare=False)
 
     def notice(self, text: str) -> None:

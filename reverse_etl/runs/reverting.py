@@ -129,10 +129,8 @@ def preview_revert(job: Job, chosen: Chosen, pins: bool, save: Save | None = Non
         found.append(reverted)
         return planned
 
-    preview = preview_sync(job, save, plan=plan)
-    sync, apply = f"`retl sync {job.sync.name}`", "`retl apply FILE`"  # a sync would send what the model returns
-    blocked_by = [replace(one, hint=one.hint and one.hint.replace(sync, apply)) for one in preview.blocked_by]
-    return replace(preview, blocked_by=blocked_by), found[0]
+    preview = preview_sync(replace(job, applies=True), save, plan=plan)
+    return preview, found[0]
 
 
 def unpin(job: Job, chosen: Chosen) -> int:

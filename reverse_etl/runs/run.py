@@ -40,6 +40,7 @@ from reverse_etl.plan.guards import (
     Counts,
     asks_for_users,
     not_resubscribed,
+    of_saved_plan,
     tripped,
 )
 from reverse_etl.plan.outbox import (
@@ -326,7 +327,8 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
     cost = (sum(plan.requests.values()), plan.data_points)
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, *cost, plan.deletes, known)
     found += failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)
-    return [*found, *tripped(sync, counts, options.skip_guards)]
+    found += tripped(sync, counts, options.skip_guards)
+    return [of_saved_plan(problem, sync) for problem in found] if job.applies else found
 
 
 def count_known(job: Job, state: State, plan: Plan) -> int:

@@ -286,7 +286,7 @@ def test_saved_plan_was_tested_when_it_was_made(retl: Retl, members: Path, shop:
     shop.warehouse("SELECT 1")
     refused = retl("apply", "p", folder=members)
     assert (refused.code, shop.sent()) == (1, [])
-    assert STOP in refused.err
+    assert STOP.replace("`retl sync members`", "`retl apply FILE`") in refused.err
     skipped = retl("apply", "p", "--skip-guard", "data_tests", folder=members)
     assert (skipped.code, len(shop.sent())) == (0, 1)
     assert "members: warning: data test not_null email: 2 rows fail (keys c-2, c-4)\n" in skipped.err
