@@ -24,7 +24,7 @@ from reverse_etl.report.tables import folded
 WIDTH = 80
 _STEADY = (
     (re.compile(r"\d+\.\d s\b"), "0.4 s"),
-    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"), "2026-11-25 08:00 UTC"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d( UTC)?\b"), r"2026-11-25 08:00\1"),
     (re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}"), "20261125T080000-3fa9c1"),
 )
 # What rich would put around it, without its fonts from the network.

@@ -559,7 +559,16 @@ def test_plan_is_encrypted_with_a_key_of_age(shop: Shop, run: Run, monkeypatch: 
         ("sandbox --fault what", "use KIND:NAME=VALUE,NAME=VALUE; see docs/sandbox.md", None),
         ("sandbox --limit what=1/1", 'for the names, see "Endpoints" in docs/sandbox.md', None),
         ("sandbox --last 1 --file syncs.yml", "pass another file with --file", "sandbox --last 1 --file fresh.sqlite"),
-        ("sandbox --last 1 --file syncs.yml/x", "pass a path that can be written", "sandbox --last 1 --file x.sqlite"),
+        (
+            "sandbox --last 1 --file syncs.yml/x",
+            "move the file away that is where a folder must be",
+            "sandbox --last 1 --file x.sqlite",
+        ),
+        (
+            "sandbox --last 1 --file /proc/x.sqlite",
+            "pass a path that can be written",
+            "sandbox --last 1 --file x.sqlite",
+        ),
     ],
 )
 @pytest.mark.sampled(4)

@@ -110,7 +110,7 @@ def test_model_reads_no_file_that_is_not_its_own(function: str, path: str, expec
         ("SET VARIABLE x = 1; SELECT 1", "models/it.sql: a model must be a single SELECT; this one contains SET, SELECT"),
         ("WITH d AS (COPY (SELECT 1) TO 'x.csv') FROM d", "models/it.sql: a model must be a single SELECT; this one contains a COPY statement"),
         ("WITH d AS (DELETE FROM retl_state.main.runs RETURNING *) FROM d", "models/it.sql: a model must be a single SELECT; this one contains a data-modifying statement"),
-        ("SELECT ST_Point(1, 2) AS external_id", "models/it.sql: models cannot load DuckDB's extension spatial" + EXTENSION),
+        ("SELECT ST_Point(1, 2) AS external_id", "models/it.sql:1: models cannot load DuckDB's extension spatial" + EXTENSION),
         ("SELECT '1.2.3.4'::INET AS external_id", "models/it.sql: models cannot load DuckDB's extension inet" + EXTENSION),
     ],
 )  # fmt: skip

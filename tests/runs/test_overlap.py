@@ -208,7 +208,7 @@ def test_with_fail_fast_nothing_more_is_sent_after_a_failure(shop: Shop):
     ended = "skipped: the command ended before this sync"
     assert results[1].errors[0].message in (f"groups: {ended} sent anything", f"groups: {ended} started")
     assert paths(shop) == ["/users/track"]
-    assert files(shop, "users") == ["lock", "state.duckdb"]
+    assert files(shop, "users") == ["has-run", "lock", "state.duckdb"]
     assert run(shop, Told()) == {"users": "success", "groups": "success", "scores": "success"}
 
 
@@ -221,7 +221,7 @@ def test_planned_sync_is_dropped_when_a_command_is_interrupted(shop: Shop):
     answer = Held(shop.braze, external_ids=["u0"])
     with start(shop, "sync", "--all", "--threads", "20") as process:
         process.wait_until(lambda: "/v2/subscription/status/set" in paths(shop))  # so the one before is planned
-        process.wait_until(lambda: files(shop, "groups") == ["lock", "state.duckdb"])
+        process.wait_until(lambda: files(shop, "groups") == ["has-run", "lock", "state.duckdb"])
         process.send_signal(signal.SIGINT)
         answer.goes_out.set()
         assert process.wait() == 130, process.err
@@ -235,7 +235,8 @@ def test_planned_sync_is_dropped_when_a_command_is_interrupted(shop: Shop):
     ]
     assert kept[1]["errors"][0]["message"] == "scores: skipped: the command ended before this sync sent anything"
     assert kept[3]["errors"][0]["message"] == "seen: skipped: the command ended before this sync started"
-    assert (files(shop, "users"), files(shop, "scores")) == (["lock", "state.duckdb"],) * 2
+    assert files(shop, "users") == ["has-run", "lock", "state.duckdb"]
+    assert files(shop, "scores") == ["lock", "state.duckdb"]
     assert {frozenset(one) for body in shop.sent() for one in json.loads(body).get("attributes", [])} == {
         frozenset({"external_id", "visits"})
     }
@@ -262,7 +263,8 @@ def test_plan_that_is_being_made_ends_when_a_command_is_interrupted(shop: Shop, 
         assert process.wait() == 130, process.err
     kept = json.loads((shop.folder / "target" / "run_results.json").read_text())["results"]
     assert [(one["sync"], one["status"]) for one in kept] == [("users", "interrupted"), ("slow", "interrupted")]
-    assert (files(shop, "users"), files(shop, "slow")) == (["lock", "state.duckdb"],) * 2
+    assert files(shop, "users") == ["has-run", "lock", "state.duckdb"]
+    assert files(shop, "slow") == ["lock", "state.duckdb"]
 
 
 def reads(pipe: Path) -> bool:

@@ -113,7 +113,8 @@ def without_chance(found: Tables) -> Tables:
         places = [i for i, column in enumerate(columns) if column.split()[0] not in drawn]
         shown = [tuple(row[i] for i in places) for row in rows]
         if name == "meta":
-            shown = [row for row in shown if row[0] not in ("revision", "version", "workspace", "salt")]
+            shown = [row for row in shown if row[0] not in ("revision", "version", "workspace", "salt", "last_run")]
+            shown = [(key, value.split(",")[0] if key == "to_send" else value) for key, value in shown]  # rows, a run
         kept[name] = ([columns[i] for i in places], sorted(shown, key=str))
     return kept
 
