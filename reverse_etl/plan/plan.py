@@ -8,7 +8,7 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import MAX_BODY_BYTES, deleting_pattern, groups_per_request
+from reverse_etl.braze.modes import MAX_BODY_BYTES, Kind, deleting_pattern, groups_per_request
 from reverse_etl.delivery.batches import Place, cut, together
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.given_up import GIVEN_UP
@@ -36,10 +36,11 @@ class Plan:
     `in_state`, `removed` and `absent` are rows of the state: `on_removed` acts on `removed` ones, and leaves in Braze
     those that are `absent` since this run. `dropped` are columns that Braze has values of, and that the model does not
     return any more. `to_send` records are sent in `requests`, by endpoint, with this
-    many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by them; `deletes` of them end
-    what they are about, by deleting or merging it, and `opt_outs` only opt a user out, whose row is not sent, or not
-    first. `since` is the cursor from which an incremental run reads. `data_tests` are the results of the sync's data
-    tests.
+    many `bytes`; `to_send_by_kind` says how many of them add, change, remove, or only opt out, and `not_sent` what
+    becomes of how many of the other changes, by its action. The records write `attributes`, and cost `data_points` on
+    contracts billed by them; `deletes` of them end what they are about, by deleting or merging it, and `opt_outs` only
+    opt a user out, whose row is not sent, or not first. `since` is the cursor from which an incremental run reads.
+    `data_tests` are the results of the sync's data tests.
     """
 
     run_id: str
@@ -63,6 +64,8 @@ class Plan:
     uncertain: int = 0
     opt_outs: int = 0
     to_send: int = 0
+    to_send_by_kind: Mapping[str, int] = field(default_factory=dict)
+    not_sent: Mapping[str, int] = field(default_factory=dict)
     deletes: int = 0
     attributes: int = 0
     data_points: int = 0
@@ -76,6 +79,10 @@ class Plan:
     def kept_back(self) -> int:
         """Rows that should be in Braze according to the model, but that this run does not send, or not whole."""
         return self.invalid + self.left_out + self.previously_rejected + self.withheld - self.quarantined + self.held
+
+    def sends(self, kind: Kind) -> int:
+        """How many records of a kind are sent. A plan that an older retl saved has only the changes."""
+        return self.to_send_by_kind.get(kind, getattr(self, kind))
 
     def with_taken(self, rows: int) -> "Plan":
         """The same with rows of a baseline that are in no outbox, as nothing is to be said of them."""
@@ -108,7 +115,8 @@ def plan_from_json(values: Mapping[str, Any]) -> Plan:
 def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: int, sizes: Mapping[str, int]) -> Plan:
     """Count the outbox. `sizes` are the records per request, by endpoint."""
     if not connection.execute(f"SELECT 1 FROM {OUTBOX} LIMIT 1").fetchall():
-        return Plan(run_id, rows, in_state, absent=_absent(connection), unchanged=rows)
+        nothing = dict.fromkeys((*Kind, ONLY_OPTS_OUT), 0)
+        return Plan(run_id, rows, in_state, absent=_absent(connection), unchanged=rows, to_send_by_kind=nothing)
     deletes_sql = f"regexp_full_match(call, {literal(deleting_pattern())})"
     groups = f"""SELECT kind, action, count(*) AS n, CAST(sum(attributes) AS BIGINT) AS attributes,
             CAST(sum(data_points) AS BIGINT) AS data_points, CAST(coalesce(sum(strlen(body)), 0) AS BIGINT) AS bytes,
@@ -129,6 +137,9 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
     kinds = {kind: sum(n for k, n in changes if k == kind) for kind in ("added", "changed", "removed")}
     actions = {action: sum(n for _, a, n, *_ in of_rows if a == action) for _, action, *_ in of_rows}
     to_send = [one for one in counted if one[1] == "send"]
+    by_kind = {kind: sum(n for k, _, n, *_ in to_send if k == kind) for kind in (*Kind, ONLY_OPTS_OUT)}
+    others = sorted({action for kind, action, *_ in counted if kind in tuple(Kind) and action not in ("send", *_DONE)})
+    not_sent = {one: sum(n for k, action, n, *_ in counted if k in tuple(Kind) and action == one) for one in others}
     return Plan(
         run_id,
         rows,
@@ -149,6 +160,8 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         uncertain=uncertain(connection),
         opt_outs=sum(n for kind, _, n, *_ in to_send if kind == ONLY_OPTS_OUT),
         to_send=sum(n for _, _, n, *_ in to_send),
+        to_send_by_kind=by_kind,
+        not_sent=not_sent,
         deletes=deletes.get("send", 0),
         attributes=sum(written for _, _, _, written, *_ in to_send),
         data_points=sum(cost for _, _, _, _, cost, *_ in to_send),

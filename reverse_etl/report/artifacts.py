@@ -230,6 +230,8 @@ class PlannedSync(BaseModel):
     deletes: int
     attributes: int
     data_points: int
+    to_send_by_kind: dict[str, int] = {}
+    not_sent: dict[str, int] = {}
     requests: dict[str, int]
     bytes: int
     since: str | None

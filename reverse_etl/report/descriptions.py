@@ -24,6 +24,8 @@ _PLAN = {
     "uncertain": "number of records that do nothing unless their user exists, whom no sync of the target has sent",
     "opt_outs": "number of records that only opt users out, of rows that are not sent, or not before all opt-outs",
     "to_send": "number of records to send",
+    "to_send_by_kind": "number of records to send, by kind: added, changed, removed, or opt_out (see `opt_outs`)",
+    "not_sent": "number of added, changed and removed rows that are not sent, by reason: invalid, suppressed ...",
     "deletes": "number of records that delete a user, merge one into another, or remove an external id",
     "attributes": "number of attributes that the records write",
     "data_points": "number of data points that the records use, on contracts billed by data points",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from reverse_etl.braze.modes import USER
+from reverse_etl.braze.modes import USER, Kind
 from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.masking import MASK
 from reverse_etl.plan.alike import SHOWN_KEYS, Alike, named, which
@@ -24,8 +24,9 @@ SHOWN_REASONS = 20
 
 
 def change_line(plan: Plan) -> str:
-    """What differs between the model and what Braze has acknowledged."""
-    changes = f"{plan.added:,} added, {plan.changed:,} changed, {plan.removed:,} removed, {plan.unchanged:,} unchanged"
+    """What is sent of the differences between the model and what Braze has acknowledged, and how many are not."""
+    changes = ", ".join([*(f"{plan.sends(kind):,} {kind}" for kind in Kind), *_left_back(plan)])
+    changes += f", {plan.unchanged:,} unchanged"
     since = f" since {plan.since}" if plan.since is not None else ""
     left = f"; {plan.absent:,} left it, which Braze keeps" if plan.absent else ""
     return f"{count(plan.rows, 'row')} in the model{since}: {changes}{left}"
@@ -178,9 +179,11 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
     """A plan for people: counts, columns, a sample of old -> new, invalid rows, requests."""
     sync, plan = preview.sync, preview.plan
     yield f"{sync.name} ({sync.mode.label}, target {preview.target})"
-    changes = f"+ {plan.added:,} added   ~ {plan.changed:,} changed   - {plan.removed:,} removed"
+    changes = "   ".join([*(f"{_SIGNS[kind]} {plan.sends(kind):,} {kind}" for kind in Kind), *_left_back(plan)])
     since = f" since {plan.since}" if plan.since is not None else ""
     yield f"  {changes}   {plan.unchanged:,} unchanged{since}"
+    if preview.is_stopped:
+        yield "  blocked: a run would send none of this"
     if plan.removed:
         yield f"  removed rows: on_removed: {sync.on_removed}"
     if plan.absent:
@@ -200,8 +203,8 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
     yield from _data_test_lines(plan)
     for number, what in (
         (plan.invalid, "invalid"),
-        (plan.left_out, "not whole: columns left out"),
-        (plan.withheld - plan.quarantined, "withheld"),
+        (plan.left_out, f"not whole: columns left out{_of_them(plan.not_sent.get('left_out', 0))}"),
+        (plan.withheld - plan.quarantined, f"withheld{_of_them(_withheld_whole(plan))}"),
         *_not_sent(plan),
     ):
         if number:
@@ -214,7 +217,8 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
     took = f", {duration(preview.seconds)} at the rate limit{_left(preview)}" if preview.seconds >= 1 else ""
     size = f", {count(plan.bytes, 'byte')}" if plan.bytes else ""
-    yield f"  {count(plan.to_send, 'record')}{size}: {requests or 'nothing to send, 0 requests'}{took}"
+    alone = f", {plan.opt_outs:,} of which only opt out" if plan.opt_outs else ""
+    yield f"  {count(plan.to_send, 'record')}{alone}{size}: {requests or 'nothing to send, 0 requests'}{took}"
     if preview.finish_by and preview.forecast.loads:
         yield f"  {preview.forecast.in_words(preview.finish_by)} (--finish-by)"
     if plan.data_points:
@@ -231,6 +235,23 @@ def _not_sent(plan: Plan) -> Iterator[tuple[int, str]]:
     yield plan.held, "in doubt since an earlier run: held"
     yield plan.given_up, "given up: not sent until they change"
     yield plan.suppressed, "suppressed: the user was erased, see docs/erasure.md"
+    yield plan.marked_accepted, "marked as accepted by `retl resolve`: recorded, not sent"
+    yield plan.not_sent.get("blocked", 0), "valid, and blocked by others: nothing but opt-outs is sent"
+    yield plan.not_sent.get("later", 0), "that opt in: not sent while nothing but opt-outs is"
+    yield plan.not_sent.get("forget", 0), "removed, with nothing to send: the state forgets them"
+
+
+def _left_back(plan: Plan) -> Iterator[str]:
+    if number := sum(plan.not_sent.values()):
+        yield f"{number:,} not sent"
+
+
+def _of_them(not_sent: int) -> str:
+    return f"; {not_sent:,} of them not sent at all" if not_sent else ""
+
+
+def _withheld_whole(plan: Plan) -> int:
+    return plan.not_sent.get("withheld", 0) - plan.quarantined
 
 
 def _incomplete(preview: "Preview") -> str:
@@ -307,7 +328,7 @@ def preview_markdown(previews: "Sequence[Preview]") -> Iterator[str]:
     yield f"|{'---|' * 10}"
     for preview in previews:
         plan, requests = preview.plan, sum(preview.plan.requests.values())
-        rows = [f"{n:,}" for n in (plan.added, plan.changed, plan.removed, plan.invalid, requests)]
+        rows = [f"{n:,}" for n in (*map(plan.sends, Kind), plan.invalid, requests)]
         cost = (duration(preview.seconds), written(preview), f"{plan.data_points:,}")
         yield f"| {' | '.join([preview.sync.name, preview.sync.mode.label, *rows, *cost])} |"
     for preview in previews:
@@ -343,7 +364,7 @@ def preview_markdown(previews: "Sequence[Preview]") -> Iterator[str]:
             yield f"\n> {problem.message}" + (f" ({problem.location})" if problem.location else "")
 
 
-_SIGNS = {"added": "+", "changed": "~", "removed": "-"}
+_SIGNS: Mapping[str, str] = {"added": "+", "changed": "~", "removed": "-"}
 
 
 def _sample_lines(change: SampleChange, show_values: bool) -> Iterator[str]:

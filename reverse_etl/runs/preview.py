@@ -29,7 +29,7 @@ from reverse_etl.runs.finish_by import Forecast
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.lock import lock_notices
 from reverse_etl.runs.notices import new_columns
-from reverse_etl.runs.run import Planned, blocked_by, count_known, forecast_of, late, opened, plan_sync
+from reverse_etl.runs.run import Planned, blocked_by, count_known, forecast_of, late, may_opt_out, opened, plan_sync
 from reverse_etl.state.state import State
 
 
@@ -79,6 +79,11 @@ class Preview:
     def not_whole(self) -> int:
         """Rows that a run, if nothing blocks it, would not send, or not whole: it is incomplete, and exits with 1."""
         return 0 if self.blocked_by else self.plan.kept_back
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a run would send nothing at all, as something blocks it."""
+        return bool(self.blocked_by) and not may_opt_out(self.blocked_by, self.plan)
 
     @property
     def seconds(self) -> float:

@@ -231,7 +231,7 @@ def test_bad_json_in_a_pre_formatted_field(retl: Retl, starter: Path):
     assert outcome.code == 1
     assert steady(outcome.out) == "users_track: blocked, 0 requests; 1 invalid (0.0 s)\n"
     assert outcome.err == (
-        "users_track: 3 rows in the model: 3 added, 0 changed, 0 removed, 0 unchanged\n"
+        "users_track: 3 rows in the model: 2 added, 0 changed, 0 removed, 1 not sent, 0 unchanged\n"
         "syncs.yml:17:5: users_track: 1 of 3 rows is invalid, so nothing was sent\n"
         "  hint: list them with `retl rejects users_track`; to send the others, set skip_on_invalid_records: true\n"
         "  rows  column       reason             hint                                                          keys\n"
@@ -888,7 +888,7 @@ def test_markdown_says_why_rows_are_invalid_and_names_none_of_them(shop: Shop, r
     shop.sync("it", sql, strict=True)
     outcome = retl("plan", "it", "--output", "markdown", folder=shop.folder)
     assert outcome.out.splitlines()[2:] == [
-        "| it | users_track / attributes | 6 | 0 | 0 | 6 | 0 | 0.0 s | 0 attributes | 0 |",
+        "| it | users_track / attributes | 0 | 0 | 0 | 6 | 0 | 0.0 s | 0 attributes | 0 |",
         "",
         "**it**: 6 rows invalid: `score` is NaN or infinite, which JSON cannot represent",
         "",

@@ -219,7 +219,7 @@ def test_rows_without_a_key_and_rows_that_share_one_are_listed(shop: Shop, retl:
     done = retl("sync", "it", folder=shop.folder)
     assert (done.code, steady(done.err)) == (
         1,
-        f"it: 6 rows in the model: 6 added, 0 changed, 0 removed, 0 unchanged\n{TABLE}",
+        f"it: 6 rows in the model: 1 added, 0 changed, 0 removed, 5 not sent, 0 unchanged\n{TABLE}",
     )
     assert shop.sent() == ['{"attributes":[{"external_id":"u1","n":1}]}']
 
@@ -267,13 +267,13 @@ def test_acknowledged_row_whose_key_stands_twice_is_neither_sent_nor_deleted_unt
     shop.sync("it", PEOPLE.format("('u1', NULL, 1), ('u2', NULL, 2), ('u3', NULL, 3)"), **DELETES).run()
     shop.model("it", PEOPLE.format(TWICE))
     planned = retl("plan", "it", folder=shop.folder)
-    assert "  ~ 3 changed   - 1 removed   1 unchanged\n" in planned.out
+    assert "  ~ 0 changed   - 1 removed   3 not sent   1 unchanged\n" in planned.out
     assert "  3 rows invalid\n" in planned.out
     assert "  1 record, 4 bytes: 1 request to /users/delete\n" in planned.out
     done = retl("sync", "it", folder=shop.folder)
     assert (done.code, done.err.splitlines()[0]) == (
         1,
-        "it: 4 rows in the model: 0 added, 3 changed, 1 removed, 1 unchanged",
+        "it: 4 rows in the model: 0 added, 0 changed, 1 removed, 3 not sent, 1 unchanged",
     )
     assert shop.sent()[1:] == ['{"external_ids":["u3"]}']
     assert shop.rows_of("state", "external_id", "n") == [("u1", 1), ("u2", 2)]

@@ -38,7 +38,7 @@ def test_run_lists_every_column_that_makes_a_row_invalid(shop: Shop, retl: Retl)
     shop.sync("it", THREE_BAD.format(bad=3, rows=4), strict=True, skip_on_invalid_records=True)
     done = retl("sync", "it", folder=shop.folder)
     assert (done.code, "1 of 1 row accepted in 1 request, 3 attributes written; 3 invalid" in done.out) == (1, True)
-    assert done.err == f"it: 4 rows in the model: 4 added, 0 changed, 0 removed, 0 unchanged\n{TABLE}"
+    assert done.err == f"it: 4 rows in the model: 1 added, 0 changed, 0 removed, 3 not sent, 0 unchanged\n{TABLE}"
     (result,) = json.loads((shop.folder / "target/run_results.json").read_text())["results"]
     assert [(row["key"], row["column"], row["reason"]) for row in result["invalid_rows"]] == ENTRIES
     assert {row["column"]: row["hint"] for row in result["invalid_rows"]} == HINTS
@@ -201,3 +201,42 @@ def test_person_is_erased_from_invalid_rows_whose_key_is_a_digest(shop: Shop, re
     shop.sync("it", OF_SEVERAL, **EVENTS).run()
     erased = retl("forget", "ann", "--yes", folder=shop.folder)
     assert erased_from(erased) == {"it": (0, 1, 0)}
+
+
+# --- what is sent ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skips", [True, False])
+def test_head_of_a_plan_counts_what_is_sent_and_says_the_others_beside(shop: Shop, retl: Retl, skips: bool):
+    shop.sync("it", THREE_BAD.format(bad=3, rows=10), strict=True, skip_on_invalid_records=skips)
+    planned = retl("plan", "it", folder=shop.folder).out
+    assert planned.splitlines()[1] == "  + 7 added   ~ 0 changed   - 0 removed   3 not sent   0 unchanged"
+    assert ("  blocked: a run would send none of this\n" in planned) is not skips
+    (plan,) = json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)
+    assert (plan["added"], plan["to_send"], plan["not_sent"]) == (10, 7, {"invalid": 3})
+    assert plan["to_send_by_kind"] == {"added": 7, "changed": 0, "removed": 0, "opt_out": 0}
+    assert "| it | users_track / attributes | 7 | 0 | 0 | 3 | 1 |" in (
+        retl("plan", "it", "--output", "markdown", folder=shop.folder).out
+    )
+    done = retl("sync", "it", folder=shop.folder)
+    assert done.err.startswith("it: 10 rows in the model: 7 added, 0 changed, 0 removed, 3 not sent, 0 unchanged\n")
+    assert len(shop.sent()) == skips
+
+
+def test_rows_that_braze_has_rejected_or_that_are_held_are_not_in_the_head_of_a_plan(shop: Shop, retl: Retl):
+    event = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range({}) r(i)"
+    shop.sync("it", event.format(3), **{**EVENTS, "primary_key": "external_id"})
+    shop.braze.add_fault(Fault("object_error", external_ids=["u1"]))
+    shop.run()
+    shop.braze.add_fault(Fault("drop_after"))
+    shop.model("it", event.format(5))
+    shop.run()
+    shop.model("it", event.format(6))
+    planned = retl("plan", "it", folder=shop.folder).out
+    assert planned.splitlines()[1] == "  + 1 added   ~ 0 changed   - 0 removed   3 not sent   2 unchanged"
+    assert "  1 row rejected by Braze earlier and unchanged: not resent\n  2 rows in doubt since an earlier" in planned
+    retl("resolve", "it", "--mark-accepted", folder=shop.folder)
+    planned = retl("plan", "it", folder=shop.folder).out
+    assert planned.splitlines()[1] == "  + 1 added   ~ 0 changed   - 0 removed   3 not sent   2 unchanged"
+    assert "  2 rows marked as accepted by `retl resolve`: recorded, not sent\n" in planned
+    assert shop.run().delivery.accepted == 1

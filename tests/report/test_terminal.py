@@ -236,8 +236,9 @@ def test_changes_and_statuses_have_colours_on_a_terminal(shop: Shop):
     shop.run("it")
     shop.sync("it", "SELECT 'u' || i AS external_id, i * 10 AS n FROM range(1, 3) r(i)", on_removed="clear")
     shown = MOVES.sub("", on_terminal(shop.folder, 80, "plan", "it", "--show-values"))
-    assert shown[shown.index("it (") :].splitlines()[1:7] == [
+    assert shown[shown.index("it (") :].splitlines()[1:8] == [
         "  \x1b[32m+ 1 added\x1b[0m   \x1b[33m~ 1 changed\x1b[0m   \x1b[31m- 1 removed\x1b[0m   0 unchanged",
+        "  blocked: a run would send none of this",
         "  removed rows: on_removed: clear",
         "  columns: n 3",
         "\x1b[32m  + u2\x1b[0m",
