@@ -108,6 +108,20 @@ def one_row_per(what: str, layout: Layout) -> str:
     return f"return one row per {what} (GROUP BY, QUALIFY row_number() ...){more}"
 
 
+def or_skip(layout: Layout, null_keys: bool) -> str:
+    """What the hint for rows without a key, or with that of others, has beside the correction of the model: that they
+    can be skipped. Empty where that might hold back an opt-out, act on a user as removed, or lose an event.
+
+    Of several events with one key, none is sent, and none would be known to be missing after a correction of the key.
+    """
+    sync = layout.sync
+    may_opt_out = any(column.field and column.field.consent for column in layout.sent)
+    if sync.skip_on_invalid_records or layout.whole_row or may_opt_out or layout.mode.ends:
+        return ""
+    is_harmless = sync.on_removed == "ignore" if null_keys else layout.mode.is_idempotent
+    return "; to send the others, set skip_on_invalid_records: true" if is_harmless else ""
+
+
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 NUMBER = "{number}"  # in a reason: how many rows of the model it is about

@@ -351,3 +351,46 @@ def test_rows_that_share_an_incremental_key_are_read_again_until_one_is_left(sho
         [{"external_id": "b", "n": 3}],
         [{"external_id": "a", "n": 2}],
     ]
+
+
+NULL_KEY, TWO_OF_ONE = "(NULL, 1), ('u2', 2)", "('u1', 1), ('u1', 2), ('u3', 2)"
+FEW = "SELECT * FROM (VALUES {}) t(external_id, n)"
+OF_CONSENT = "SELECT *, 'unsubscribed' AS email_subscribe FROM ({})"
+OF_EVENTS = "SELECT *, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM ({})"
+BY_ID = {**ATTRIBUTES, "primary_key": "external_id"}
+EVENTS_BY_ID = {**BY_ID, "track_record_type": "events"}
+DELETED = {"mode": "users_delete", "allow_destructive": True}
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "null_keys", "twins"),
+    [
+        pytest.param("{}", BY_ID, True, True, id="attributes"),
+        pytest.param("{}", {**BY_ID, "on_removed": "clear"}, False, True, id="removed rows are cleared"),
+        pytest.param("{}", {**BY_ID, "on_removed": "delete", "allow_destructive": True}, False, True, id="are deleted"),
+        pytest.param(OF_CONSENT, BY_ID, False, False, id="an opt-out may be among the rows"),
+        pytest.param(OF_CONSENT, {**BY_ID, "exclude_columns": ["email_subscribe"]}, True, True, id="it is not sent"),
+        pytest.param(OF_EVENTS, EVENTS_BY_ID, True, False, id="events"),
+        pytest.param("SELECT external_id FROM ({})", DELETED, False, False, id="users to delete"),
+    ],
+)
+def test_hint_names_skipping_only_where_it_is_harmless(
+    shop: Shop, model: str, options: dict[str, Any], null_keys: bool, twins: bool
+):
+    named = "; to send the others, set skip_on_invalid_records: true"
+    for rows, is_named, code in ((NULL_KEY, null_keys, "D001"), (TWO_OF_ONE, twins, "D003")):
+        shop.sync("it", model.format(FEW.format(rows)), **options)
+        (error,) = shop.run().errors
+        assert (error.code, (error.hint or "").endswith(named)) == (code, is_named)
+        if is_named:
+            done = shop.sync("it", model.format(FEW.format(rows)), **options, **SKIPS).run()
+            assert (done.status, done.delivery.accepted) == ("incomplete", 1)
+
+
+def test_hint_about_several_rows_for_one_user_names_skipping(shop: Shop):
+    rows = "SELECT * FROM (VALUES ('u1', 1), ('u1', 2), ('u2', 3)) t(external_id, id)"
+    options = {**ATTRIBUTES, "primary_key": "id", "exclude_columns": ["id"]}
+    (error,) = shop.sync("it", f"SELECT *, id AS n FROM ({rows})", **options).run().errors
+    assert error.code == "D004"
+    assert (error.hint or "").endswith("; to send the others, set skip_on_invalid_records: true")
+    assert shop.sync("it", f"SELECT *, id AS n FROM ({rows})", **options, **SKIPS).run().delivery.accepted == 1

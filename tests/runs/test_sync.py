@@ -247,6 +247,7 @@ def test_null_and_duplicate_keys_stop_the_run_with_their_names_and_counts(people
     assert [str(problem) for problem in result.errors] == [
         'syncs.yml:13:3: it: primary_key "external_id" is NULL in 2 rows of the model\n'
         "  hint: set a value, or exclude them in models/it.sql: WHERE external_id IS NOT NULL"
+        "; to send the others, set skip_on_invalid_records: true"
     ]
     assert (result.exit_code, people.sent()) == (1, [])
     people.warehouse("DELETE FROM people WHERE external_id IS NULL")
@@ -256,6 +257,7 @@ def test_null_and_duplicate_keys_stop_the_run_with_their_names_and_counts(people
     assert [str(problem) for problem in result.errors] == [
         'syncs.yml:17:16: it: primary_key "external_id" is not unique: 2 keys occur in 5 rows: u1 (3 rows), u2 (2 rows)\n'
         "  hint: return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key"
+        "; to send the others, set skip_on_invalid_records: true"
     ]
     assert (result.status, result.exit_code, people.sent()) == ("failed", 1, [])
 

@@ -543,7 +543,8 @@ def test_model_that_fails_on_given_rows_is_an_error_of_its_test_alone(tested: Te
     assert lines(outcome) == [
         "ERROR  twice (members), syncs.yml:13:5",
         '      syncs.yml:8:5: members: primary_key "external_id" is not unique: 1 key occurs in 2 rows: c-1 (2 rows)',
-        "        hint: return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key",
+        "        hint: return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key"
+        "; to send the others, set skip_on_invalid_records: true",
         "ERROR  no_date (members), syncs.yml:22:5",
         "      syncs.yml:25:9: Conversion Error: invalid date field format: ***, expected format is (YYYY-MM-DD)",
         "        hint: see the compiled SQL in target/compiled/unit_tests/no_date.sql, line 3",

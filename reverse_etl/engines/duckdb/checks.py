@@ -15,6 +15,7 @@ from reverse_etl.errors import DataError, ProjectError
 from reverse_etl.plan.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.plan.tables import CHANGES, GONE
 from reverse_etl.records.expressions import is_null, new
+from reverse_etl.records.rules import or_skip
 from reverse_etl.sql.quoting import identifier, plain
 from reverse_etl.sql.types import MOMENTS
 from reverse_etl.words import count
@@ -38,6 +39,7 @@ def refuse_null_keys(query: ModelQuery) -> None:
             hint = f"set a value, or exclude them in models/{layout.sync.model}.sql: WHERE {condition}"
             if layout.sync.on_removed == "delete":
                 hint = f"set a value in models/{layout.sync.model}.sql: a row without a key would be deleted as removed"
+            hint += or_skip(layout, null_keys=True)
             raise DataError(what, layout.sync.where("primary_key"), hint, code="D001")
 
 

@@ -15,7 +15,7 @@ from reverse_etl.errors import DataError
 from reverse_etl.masking import Keys
 from reverse_etl.plan.tables import CHANGES
 from reverse_etl.records.expressions import TWINS_OF_KEY, TWINS_OF_USER, compared_key, compared_user, has_key
-from reverse_etl.records.rules import one_row_per
+from reverse_etl.records.rules import one_row_per, or_skip
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.words import count
 
@@ -82,6 +82,7 @@ def refuse_twins(query: ModelQuery, counts: Counts, keys: Keys) -> None:
         place = _place(query, counts, one)
         if place and _find(query, one, place):
             what, hint = messages[one.column]
+            hint += or_skip(layout, null_keys=False)
             message = f"{layout.sync.name}: {what}: {_in_words(query, one, keys)}"
             raise DataError(
                 message, layout.sync.where("primary_key"), hint, code="D003" if one.column == TWINS_OF_KEY else "D004"
