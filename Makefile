@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 DBT := .venv-dbt
 SPARK := .venv-spark
 LATEST := .venv-latest
+LAKES := .venv-lakes
 
-.PHONY: demo test test-long test-random test-latest test-page test-container test-clients test-orchestrators test-dbt test-engines test-engines-long test-table-formats test-spark test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-container test-clients test-orchestrators test-dbt test-engines test-engines-long test-table-formats test-spark test-lakes test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
 	lint types check docs pictures browser constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -107,6 +108,16 @@ test-spark: $(VENV)/installed $(SPARK)/installed ## The contract of all warehous
 		tests/warehouses/test_baseline_in_spark.py tests/warehouses/test_spark_fails.py \
 		-k "sail or test_spark or test_comparing or in_spark"
 
+$(LAKES)/installed: tests/lakes/requirements.txt constraints.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(LAKES)
+	$(LAKES)/bin/python -m pip install --quiet --upgrade pip --constraint constraints.txt
+	$(LAKES)/bin/python -m pip install --quiet --disable-pip-version-check $(PINNED) --editable . --group dev
+	$(LAKES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	touch $@
+
+test-lakes: $(LAKES)/installed ## DuckLake, SQLite and a bucket as the warehouse, with DuckDB 1.5.5, whose extensions are on PyPI
+	$(LAKES)/bin/pytest --numprocesses 2 tests/lakes
+
 test-page: browser ## The sandbox's page, and that of a project, in headless Chromium, which it installs if it may
 	$(BIN)/pytest tests/page
 
@@ -170,5 +181,5 @@ dist: $(VENV)/installed ## The wheel and the sdist, in dist/
 	$(BIN)/python -m hatchling build
 
 clean:
-	rm -rf $(VENV) $(DBT) $(SPARK) $(LATEST) .clients .container .orchestrators .bench .retl/sandbox warehouse.duckdb target dist
+	rm -rf $(VENV) $(DBT) $(SPARK) $(LATEST) $(LAKES) .clients .container .orchestrators .bench .retl/sandbox warehouse.duckdb target dist
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -271,13 +271,18 @@ CODES: Mapping[str, Code] = {
     ),
     "P057": Code(
         "warehouse cannot be opened",
-        "The file of the warehouse does not exist, or is not a DuckDB file.",
+        "The file of the warehouse does not exist, or is not a DuckDB file; or DuckDB cannot attach what `path` names.",
         "Correct its path, or create it with `retl seed` or dbt.",
     ),
     "P058": Code(
         "seeds cannot be loaded",
         "A CSV file in seeds/ cannot be read, or the warehouse cannot be written.",
         "Correct the file that the message names.",
+    ),
+    "P059": Code(
+        "function that models cannot call",
+        "An extension of DuckDB attaches the warehouse, and a model calls a function that DuckDB itself has not.",
+        "Put the call into a view of the warehouse, or build a table of what it returns.",
     ),
     "P060": Code(
         "model has no such column",

@@ -40,7 +40,7 @@ def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
         tables = row_tables(project, warehouse.state_schema or "")
         return PushedEngine(workbench, reader, tables=tables, where=where)
     where = project.spec.in_target("warehouse", "path")
-    return DuckDBEngine(workbench, readable_by_models(project), project.warehouse, where)
+    return DuckDBEngine(workbench, readable_by_models(project), project.attached or project.warehouse, where)
 
 
 def row_tables(project: LoadedProject, schema: str) -> "SparkTables":

@@ -22,6 +22,7 @@ from urllib.parse import unquote
 from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import names_proxy, proxy_secrets
+from reverse_etl.project.attached import Attached, attached_at
 from reverse_etl.project.collected import current, parts_of, select
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
 from reverse_etl.project.environment import Library, TemplateProblem
@@ -77,9 +78,17 @@ class LoadedProject:
 
     @property
     def warehouse(self) -> Path | None:
-        """The DuckDB file of the target; None if its models read files only, or run elsewhere."""
+        """The DuckDB file of the target; None if its models read files only, what is `attached`, or run elsewhere."""
         own = self.spec.target.warehouse
-        return self.folder / Path(own.path).expanduser() if isinstance(own, DuckDB) and own.path else None
+        if not isinstance(own, DuckDB) or not own.path or self.attached:
+            return None
+        return self.folder / Path(own.path).expanduser()
+
+    @property
+    def attached(self) -> Attached | None:
+        """What DuckDB attaches with an extension as the warehouse of the target; None if it is a file, or elsewhere."""
+        own = self.spec.target.warehouse
+        return attached_at(own.path, self.folder) if isinstance(own, DuckDB) and own.path else None
 
     def warehouse_secret(self, key: str) -> str | None:
         """The value of a key of the warehouse that comes from the environment; None if it is not there.
@@ -97,7 +106,9 @@ class LoadedProject:
 
     @property
     def catalog(self) -> str:
-        """The name under which models find the tables of a DuckDB file."""
+        """The name under which models find the tables of a DuckDB file, or of what is attached."""
+        if self.attached:
+            return self.attached.name
         return catalog(self.warehouse.name) if self.warehouse else "memory"
 
     @property
@@ -403,6 +414,10 @@ class LoadedProject:
             )
             hint = "load them with `dbt seed`, and add dbt: {project_dir: ...}"
             raise ProjectError(what, self.spec.in_target("warehouse"), hint, code="P058")
+        if self.attached:
+            what = f"retl loads seeds into a DuckDB file, and only reads {self.attached.address}"
+            hint = "load them with `dbt seed`, and add dbt: {project_dir: ...}"
+            raise ProjectError(what, self.spec.in_target("warehouse", "path"), hint, code="P058")
         if self.warehouse is None:
             what = f'the warehouse of target "{self.target_name}" has no file that seeds could be loaded into'
             hint = "add path: warehouse.duckdb; or read the file in a model: SELECT * FROM 'seeds/countries.csv'"

@@ -57,7 +57,8 @@ def _roots(project: LoadedProject) -> Iterator[Path]:
     spec, own = project.spec, project.folder.resolve()
     if own != Path("/"):
         yield own
-    beside = [project.warehouse.resolve().parent] if spec.chosen and project.warehouse else []
+    warehouse = (project.warehouse or (project.attached.file if project.attached else None)) if spec.chosen else None
+    beside = [warehouse.resolve().parent] if warehouse else []
     if spec.dbt:
         dbt = (own / Path(spec.dbt.project_dir).expanduser()).resolve()
         beside += [dbt] if (dbt / "dbt_project.yml").exists() else []

@@ -49,15 +49,18 @@ def _split(value: str) -> SplitResult | None:
         return None
 
 
+_CREDENTIALS = re.compile(r"(?i)(?:password|passwd|token|secret)\s*=|//[^/@\s]*:[^/@\s]*@")
+
+
 class DuckDB(_Strict):
-    """A DuckDB file, or none: models are queried in the same process."""
+    """A DuckDB file, what DuckDB attaches with an extension, or none: models are queried in the same process."""
 
     type: Literal["duckdb"] = Field(description="warehouse engine")
     path: str | None = Field(
         None,
         min_length=1,
-        description="the DuckDB file, relative to the project; it is opened read-only. "
-        "Without one, models read files: Parquet, CSV and JSON",
+        description="the DuckDB file, relative to the project, or what DuckDB attaches: ducklake:...; "
+        "without one, models read files",
     )
     files: tuple[str, ...] = Field(
         (),
@@ -67,6 +70,8 @@ class DuckDB(_Strict):
     @field_validator("path")
     @classmethod
     def _no_file(cls, value: str | None) -> str | None:
+        if value and _CREDENTIALS.search(value):
+            raise ValueError("must not contain credentials: DuckDB takes them from its own secrets, or the environment")
         return None if value == ":memory:" else value
 
     @field_validator("files")

@@ -115,7 +115,7 @@ def _rows_in(project: LoadedProject, schema: str) -> Check:
 def _warehouse(project: LoadedProject) -> str:
     if project.spec.dialect != "duckdb":
         return WAREHOUSES[project.spec.dialect]
-    return str(project.warehouse or "files, in DuckDB")
+    return project.attached.address if project.attached else str(project.warehouse or "files, in DuckDB")
 
 
 def _writers(writers: Sequence[Writer]) -> Iterator[Check]:

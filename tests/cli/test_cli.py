@@ -311,25 +311,38 @@ COPY_IT = "copy what models need to a DuckDB file before a sync: see Lakes in do
 @pytest.mark.parametrize(
     ("address", "hint"),
     [
-        ("md:marketing", COPY_IT),
-        ("ducklake:metadata.ducklake", COPY_IT),
-        ("ducklake:sqlite:meta.db", COPY_IT),
+        ("quack:marketing", COPY_IT),
         ("postgres:dbname=shop", "set type: postgres, with uri: see Postgres in docs/engines.md"),
-        ("s3://bucket/shop.duckdb",
-         "download it before a sync; to read Parquet there, remove path, and list the URL in files:"),
+        ("postgresql:dbname=shop", "set type: postgres, with uri: see Postgres in docs/engines.md"),
     ],
-)  # fmt: skip
+)
 def test_warehouse_that_is_an_address_is_not_created_as_a_file(retl: Retl, tmp_path: Path, address: str, hint: str):
     retl("init")
     spec = tmp_path / "syncs.yml"
     spec.write_text(spec.read_text().replace("path: warehouse.duckdb", f'path: "{address}"'))
     begins = address[: address.index(":") + 1]
-    what = f"path begins with {begins}, and type duckdb takes the path of a DuckDB file\n  hint: {hint}\n"
+    what = (
+        f"path begins with {begins}, which is neither a DuckDB file nor what retl lets DuckDB attach\n  hint: {hint}\n"
+    )
     before = sorted(tmp_path.rglob("*"))
     for command, where in (("seed", ""), ("sync users_track", "syncs.yml:7:37: ")):
         outcome = retl(*command.split())
         assert (outcome.code, outcome.err) == (2, where + what)
     assert {path.name for path in set(tmp_path.rglob("*")).difference(before)}.isdisjoint({address, begins})
+
+
+def test_seeds_are_not_loaded_into_what_is_only_read(retl: Retl, tmp_path: Path):
+    retl("init")
+    spec = tmp_path / "syncs.yml"
+    spec.write_text(spec.read_text().replace("path: warehouse.duckdb", 'path: "ducklake:catalog.ducklake"'))
+    before = sorted(tmp_path.iterdir())
+    outcome = retl("seed")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"syncs.yml:7:37: retl loads seeds into a DuckDB file, and only reads ducklake:{tmp_path}/catalog.ducklake\n"
+        "  hint: load them with `dbt seed`, and add dbt: {project_dir: ...}\n",
+    )
+    assert sorted(tmp_path.iterdir()) == before
 
 
 # --- selecting -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.engines.duckdb.errors import headline, locked
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.plan.workbench import allow, fence
+from reverse_etl.project.attached import Attached, begin_of
 from reverse_etl.project.readable import Readable
 from reverse_etl.project.spec_targets import EXTENSIONS
 from reverse_etl.sql.quoting import catalog, identifier, literal
@@ -36,14 +37,8 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
 
 _MAGIC = {b"SQLite format 3\x00": "a SQLite database", b"PAR1": "a Parquet file", b"PK\x03\x04": "a ZIP archive"}
 _ANOTHER = "set the path of a DuckDB file; `retl seed` creates one from seeds/*.csv"
-_SERVICE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # such as md:name or ducklake:...; not the letter of a disk
-_OF_LAKES = "copy what models need to a DuckDB file before a sync: see Lakes in docs/engines.md"
-_INSTEAD = {  # by what the path begins with
-    **dict.fromkeys(("postgres", "postgresql"), "set type: postgres, with uri: see Postgres in docs/engines.md"),
-    **dict.fromkeys(
-        EXTENSIONS, "download it before a sync; to read Parquet there, remove path, and list the URL in files:"
-    ),
-}
+_OF_SERVICES = "copy what models need to a DuckDB file before a sync: see Lakes in docs/engines.md"
+_INSTEAD = dict.fromkeys(("postgres", "postgresql"), "set type: postgres, with uri: see Postgres in docs/engines.md")
 _DUCKDB = slice(8, 12)  # where a DuckDB file says that it is one
 
 
@@ -59,9 +54,9 @@ def refuse_other_files(path: Path, where: Location | None) -> None:
         with path.open("rb") as file:
             head = file.read(16)
     except FileNotFoundError:
-        for begins in filter(None, map(_SERVICE.match, path.parts)):
-            what = f"path begins with {begins[0]}, and type duckdb takes the path of a DuckDB file"
-            raise ProjectError(what, where, _INSTEAD.get(begins[1], _OF_LAKES), code="P057") from None
+        for begins in filter(None, map(begin_of, path.parts)):
+            what = f"path begins with {begins}:, which is neither a DuckDB file nor what retl lets DuckDB attach"
+            raise ProjectError(what, where, _INSTEAD.get(begins, _OF_SERVICES), code="P057") from None
         return
     except OSError as error:
         raise ProjectError(f"cannot read the warehouse {path}: {error.strerror}", where, code="P057") from error
@@ -75,7 +70,7 @@ def refuse_other_files(path: Path, where: Location | None) -> None:
 def keep_inside(connection: DuckDBPyConnection, readable: Readable) -> None:
     """Restrict the SQL of a connection to what models may read, for good. See `fence`."""
     for extension in {EXTENSIONS[url.partition("://")[0]] for url in readable.urls}:
-        _load(connection, extension, readable)
+        load(connection, extension, "files", readable.where)
     allow(connection, [*readable.folders, *readable.urls], [*readable.files, *readable.urls])
     if readable.start:
         _start_at(connection, readable, readable.start)
@@ -103,8 +98,11 @@ def _start_at(connection: DuckDBPyConnection, readable: Readable, start: Path) -
     allow(connection, folders, [str(place) for place in free if str(place) not in folders])
 
 
-def _load(connection: DuckDBPyConnection, extension: str, readable: Readable) -> None:
-    """Load what reads URLs, and DuckDB's own secrets for them, while that is still possible."""
+def load(connection: DuckDBPyConnection, extension: str, of: str, where: Location | None) -> None:
+    """Load an extension, which is installed if it is missing, and DuckDB's own secrets, while that is possible.
+
+    `of` says what it is for. Raises ProjectError.
+    """
     try:
         try:
             connection.execute(f"LOAD {extension}")
@@ -112,12 +110,11 @@ def _load(connection: DuckDBPyConnection, extension: str, readable: Readable) ->
             connection.execute(f"INSTALL {extension}; LOAD {extension}")
         connection.execute("FROM duckdb_secrets()")
     except duckdb.Error as error:
-        what = f"files: cannot load DuckDB's extension {extension}, which reads URLs: {headline(error)}"
-        raise ProjectError(
-            what, readable.where, f"install it for this user: INSTALL {extension}", code="P055"
-        ) from error
+        what = f"{of}: cannot load DuckDB's extension {extension}: {headline(error)}"
+        raise ProjectError(what, where, f"install it for this user: INSTALL {extension}", code="P055") from error
 
 
-def detach_warehouse(connection: DuckDBPyConnection, path: Path) -> None:
+def detach_warehouse(connection: DuckDBPyConnection, warehouse: Path | Attached) -> None:
     """Detach the warehouse, so that other processes can write it."""
-    connection.execute(f"USE memory; DETACH {identifier(catalog(path.name))}")
+    name = warehouse.name if isinstance(warehouse, Attached) else catalog(warehouse.name)
+    connection.execute(f"USE memory; DETACH {identifier(name)}")

@@ -41,8 +41,8 @@ def describe(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str,
         return _with_collations(connection, f"(\n{model.sql}\n)", found)
 
 
-def columns(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, SqlType]]:
-    """The same, without their collations: that takes half of the time."""
+def refuse_other_statements(connection: DuckDBPyConnection, model: Compiled) -> None:
+    """Raises ProjectError if a model is not a single SELECT, as DuckDB parses it."""
     with errors_of(model, first_line=1):
         statements = connection.extract_statements(model.sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
@@ -52,6 +52,11 @@ def columns(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, 
             Location(model.file),
             code="P052",
         )
+
+
+def columns(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, SqlType]]:
+    """The same, without their collations: that takes half of the time."""
+    refuse_other_statements(connection, model)
     with errors_of(model, first_line=2):
         # As a subquery, DuckDB allows no WITH d AS (DELETE ...), nor COPY.
         subquery = f"FROM (\n{model.sql}\n)"
