@@ -20,6 +20,7 @@ from reverse_etl.cli.context import (
 )
 from reverse_etl.cli.options import (
     Exclude,
+    KeysFrom,
     Output,
     OutputFormat,
     ProjectFolder,
@@ -33,6 +34,7 @@ from reverse_etl.cli.options import (
     Variables,
     Wide,
     Yes,
+    keys_in,
 )
 from reverse_etl.errors import ProjectError, RetlError
 from reverse_etl.report import terminal
@@ -216,7 +218,8 @@ def resolve(
         bool,
         typer.Option(
             "--give-up",
-            help="Stop waiting for the rows: they are listed as given up, and not sent until they change. Needs --key.",
+            help="Stop waiting for the rows: they are listed as given up, and not sent until they change. "
+            "Needs --key or --keys-from.",
         ),
     ] = False,
     key: Annotated[
@@ -226,6 +229,7 @@ def resolve(
             help="Only the row with this key, as shown by `retl rejects`. Repeatable. Default: all that are undecided.",
         ),
     ] = None,
+    keys_from: KeysFrom = None,
     yes: Yes = False,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
@@ -243,14 +247,15 @@ def resolve(
         "give_up": (give_up, "{} given up, and not in Braze: not sent until changed"),
     }
     chosen = [name for name, (is_chosen, _) in said.items() if is_chosen]
-    if len(chosen) != 1 or (give_up and not key):
+    if len(chosen) != 1 or (give_up and not key and keys_from is None):
         one = "pass exactly one of --resend, --mark-accepted and --give-up"
-        what = "--give-up needs --key" if len(chosen) == 1 else one
+        what = "--give-up needs --key or --keys-from" if len(chosen) == 1 else one
         raise ProjectError(what, hint=f"list the rows: `retl rejects {name}`", code="P076")
     sync = project.sync(name)
-    if resend and not yes and (doubled := may_arrive_twice(project, sync, key or [])):
+    keys = [*(key or []), *(keys_in(keys_from) if keys_from is not None else [])]
+    if resend and not yes and (doubled := may_arrive_twice(project, sync, keys)):
         again = f"{count(doubled, 'row')} of {name} will be sent again, and may be in Braze"
         hint = "check in Braze first: if none of them arrived, pass --yes; if all did, --mark-accepted instead"
         ask(f"{again}: those that did arrive count twice", yes, hint)
-    rows = resolve_rows(project, sync, chosen[0], key or [])
+    rows = resolve_rows(project, sync, chosen[0], keys)
     print(f"{name}: {said[chosen[0]][1].format(count(rows, 'row'))}")

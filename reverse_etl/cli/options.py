@@ -1,5 +1,6 @@
 """Options shared by several commands, with their help, and the parsing of some of them."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -198,6 +199,15 @@ FailFast = Annotated[
 Threads = Annotated[
     int, typer.Option("--threads", envvar="RETL_THREADS", min=1, max=500, help="Maximum number of requests in flight.")
 ]
+KeysFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys-from",
+        metavar="FILE",
+        allow_dash=True,
+        help="Only the rows with the keys in this text file, one per line, as shown by `retl rejects`; - reads stdin.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 ProjectFolder = Annotated[
     Path,
@@ -238,6 +248,24 @@ def moment_of(text: str) -> datetime:
         hint = "use a time in the past: a future one has no data yet, and scheduled runs would wait until it has passed"
         raise ProjectError(f'--scheduled-time: "{text}" is in the future', hint=hint, code="P073")
     return moment.astimezone(UTC)
+
+
+def keys_in(path: Path) -> list[str]:
+    """The keys in a text file, or on stdin, without empty lines. Raises ProjectError if there is none: then nothing is
+    meant, and not everything."""
+    is_stdin = str(path) == "-"
+    name = "stdin" if is_stdin else str(path)
+    hint = "pass a UTF-8 text file with one key per line, as `retl rejects` shows them, or - for stdin"
+    try:
+        data = path.read_bytes() if not is_stdin else sys.stdin.buffer.read() if sys.stdin else b""
+        keys = [line for line in data.decode("utf-8-sig").replace("\r\n", "\n").split("\n") if line]
+    except OSError as error:
+        raise ProjectError(f"--keys-from: cannot read {name}: {error.strerror}", hint=hint, code="P073") from error
+    except UnicodeDecodeError as error:
+        raise ProjectError(f"--keys-from: {name} is not UTF-8 text", hint=hint, code="P073") from error
+    if not keys:
+        raise ProjectError(f"--keys-from: {name} has no key", hint=hint, code="P073")
+    return keys
 
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}

@@ -22,7 +22,7 @@ from reverse_etl.state import to_send
 from reverse_etl.state.contents import set_meta, set_version
 from reverse_etl.state.file import STATE_FILES
 from reverse_etl.state.giving_up import give_up
-from reverse_etl.state.keys import key_meant
+from reverse_etl.state.keys import keys_meant
 from reverse_etl.state.look import is_there
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.state import State
@@ -35,6 +35,7 @@ from reverse_etl.system.private_files import create_ignored, private_files
 Resolution = Literal["resend", "mark_accepted", "give_up"]
 _GIVEN_UP = f"rejected_by = '{GIVEN_UP}'"
 _MAY_GIVE_UP = f"rejected_by IN ({', '.join(map(literal, LISTED))})"
+_OF_KEYS = "key IN (SELECT unnest($keys))"
 # Of which of the rejects it is decided, beside rows in doubt, and what all of these are.
 _DECIDED: Mapping[Resolution, tuple[str, str]] = {
     "resend": (_GIVEN_UP, "in doubt or given up"),
@@ -53,7 +54,7 @@ def resolve(project: LoadedProject, sync: Sync, resolution: Resolution, keys: Se
     """
     with state_of(project, sync) as state:
         connection = state.connection
-        keys = [key_meant(connection, sync.name, key) for key in keys]
+        keys = keys_meant(connection, sync.name, keys)
         chosen = keys or _undecided(state, sync)
         _refuse_unknown(state, sync, resolution, chosen)
         again = _cursors_to_read_again(state, sync, chosen) if resolution == "resend" else []
@@ -62,10 +63,10 @@ def resolve(project: LoadedProject, sync: Sync, resolution: Resolution, keys: Se
             was = _sent_again(connection, chosen)
             if resolution == "give_up":
                 by_record, now = Kind.CHANGED in sync.mode.kinds, state.clock.utc()
-                give_up(connection, "list_contains($keys, key)", now, {"keys": chosen}, by_record)
+                give_up(connection, _OF_KEYS, now, {"keys": chosen}, by_record)
                 let_go(connection, len(set(chosen)))
             else:
-                of_keys = "WHERE list_contains($keys, key)"
+                of_keys = f"WHERE {_OF_KEYS}"
                 values = {"resolution": resolution, "keys": chosen}
                 connection.execute(f"UPDATE {IN_DOUBT} SET resolution = $resolution {of_keys}", values)
                 connection.execute(f"DELETE FROM {REJECTS} {of_keys} AND {_GIVEN_UP}", {"keys": chosen})
@@ -79,7 +80,7 @@ def resolve(project: LoadedProject, sync: Sync, resolution: Resolution, keys: Se
 
 def _sent_again(connection: DuckDBPyConnection, keys: Sequence[str]) -> int:
     """How many of the rows in doubt were to be sent again already."""
-    which = "resolution = 'resend' AND list_contains($keys, key)"
+    which = f"resolution = 'resend' AND {_OF_KEYS}"
     (rows,) = connection.execute(f"SELECT count(*) FROM {IN_DOUBT} WHERE {which}", {"keys": keys}).fetchall()[0]
     return int(rows)
 
@@ -87,8 +88,8 @@ def _sent_again(connection: DuckDBPyConnection, keys: Sequence[str]) -> int:
 def may_arrive_twice(project: LoadedProject, sync: Sync, keys: Sequence[str]) -> int:
     """How many of the rows that `resolve` would have sent again may be in Braze: those that are, or were, in doubt."""
     with state_of(project, sync) as state:
-        chosen = [key_meant(state.connection, sync.name, key) for key in keys]
-        which = "list_contains($keys, key)" if chosen else "resolution IS NULL"
+        chosen = keys_meant(state.connection, sync.name, keys)
+        which = _OF_KEYS if chosen else "resolution IS NULL"
         found = f"SELECT key FROM {IN_DOUBT} WHERE {which}"
         values: dict[str, object] = {"keys": chosen} if chosen else {}
         if chosen:
@@ -105,7 +106,9 @@ def _undecided(state: State, sync: Sync) -> list[str]:
     chosen = [key for key, is_open in doubts if is_open]
     if not chosen and doubts:
         what = "every row in doubt is resolved already"
-        raise DataError(f"{sync.name}: {what}", hint="to change what was decided, name rows with --key", code="D006")
+        raise DataError(
+            f"{sync.name}: {what}", hint="to change what was decided, name rows with --key or --keys-from", code="D006"
+        )
     if not chosen:
         raise _no_such_row(sync, "no row is in doubt")
     return chosen
@@ -127,7 +130,7 @@ def _no_such_row(sync: Sync, what: str) -> DataError:
 
 def _cursors_to_read_again(state: State, sync: Sync, keys: Sequence[str]) -> list[str]:
     """The cursors of those of the rows that were given up. Raises DataError if one would not count as new any more."""
-    which = f"{REJECTS} WHERE {_GIVEN_UP} AND cursor IS NOT NULL AND list_contains($keys, key)"
+    which = f"{REJECTS} WHERE {_GIVEN_UP} AND cursor IS NOT NULL AND {_OF_KEYS}"
     found = state.connection.execute(f"SELECT DISTINCT key, cursor FROM {which}", {"keys": keys}).fetchall()
     for key, cursor in found:
         if is_pruned(state.connection, cursor):

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from duckdb import DuckDBPyConnection
 
@@ -42,11 +42,24 @@ def key_meant(connection: DuckDBPyConnection, sync: str, key: str) -> str:
     """
     if not has_digest(key):
         return key
-    found = {one for one, shown in _shown(connection, key) if shown == key} - {key}
+    return _only(sync, key, {one for one, shown in _shown(connection, key) if shown == key} - {key})
+
+
+def _only(sync: str, key: str, found: Set[str]) -> str:
     if len(found) > 1:
         hint = f"pass the key itself: `retl rejects {sync} --show-values` lists keys in full"
         raise DataError(f'{sync}: "{key}" is the digest of {count(len(found), "key")}', hint=hint, code="D007")
-    return found.pop() if found else key
+    return next(iter(found), key)
+
+
+def keys_meant(connection: DuckDBPyConnection, sync: str, keys: Sequence[str]) -> list[str]:
+    """The same for keys of rows that are not in Braze, however many: they are read once."""
+    if not any(map(has_digest, keys)):
+        return [*keys]
+    known, shown = dict[str, set[str]](), keys_of(connection)
+    for (one,) in connection.execute(f"SELECT key FROM {REJECTS} UNION SELECT key FROM {IN_DOUBT}").fetchall():
+        known.setdefault(shown.shown(one), set()).add(one)
+    return [_only(sync, key, known.get(key, set()) - {key}) for key in keys]
 
 
 def _shown(connection: DuckDBPyConnection, key: str) -> Iterator[tuple[str, str]]:

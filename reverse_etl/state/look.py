@@ -1,5 +1,6 @@
 """What the state of a sync contains, for people: its status, rows that are not in Braze, one row."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.braze.modes import USER
 from reverse_etl.codes import IN_DOUBT as IN_DOUBT_CODE
 from reverse_etl.codes import REJECTED, code_of_reason
 from reverse_etl.delivery.destination import Destination
@@ -247,7 +249,7 @@ def _rows_listed(connection: DuckDBPyConnection, which: str) -> int:
 def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
     """Rows that should be in Braze but are not, or may not be; with records, and with nothing masked, if `show_values`.
     An invalid row is listed once for each column that breaks a rule. `identifier` is that of the row's user, where the
-    key is a digest of the row, or NULL.
+    key is a digest of the row, or NULL; or where the key is not one, and the record that was sent says who it is.
 
     `status` is invalid, left_out (sent without the column), withheld, rejected (by Braze), in_doubt or given_up;
     `resolution` is what a user decided about a row in doubt.
@@ -280,12 +282,14 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
         )
         names = [column[0] for column in cursor.description or ()]
         rows, keys = cursor.fetchall(), state.keys(in_full=show_values)
-        return [_as_shown(dict(zip(names, row, strict=True)), keys) for row in rows]
+        return [_as_shown(dict(zip(names, row, strict=True)), keys, sync.mode.about == USER) for row in rows]
 
 
-def _as_shown(row: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+def _as_shown(row: Mapping[str, Any], keys: Keys, of_user: bool) -> dict[str, Any]:
     """A row that is not in Braze, with its key, identifier, reason and record as they are shown."""
-    shown = {**row, "key": keys.shown(row["key"]), "identifier": identifier_of(row["identifier"], keys)}
+    is_named = not of_user or _IDENTIFIERS & {*keys.columns}
+    who = row["identifier"] or (None if is_named else _who(row["record"]))
+    shown = {**row, "key": keys.shown(row["key"]), "identifier": identifier_of(who, keys)}
     shown["code"] = row["code"] or code_of_reason(row["reason"])
     if keys.in_full:
         return shown
@@ -295,6 +299,20 @@ def _as_shown(row: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
         shown["reason"] = of_request(row["reason"], [row["record"]])
     del shown["record"]
     return shown
+
+
+_IDENTIFIERS = {"external_id", "user_alias", "alias_name", "braze_id", "email", "phone"}
+
+
+def _who(record: str | None) -> str | None:
+    """The identifier of the user whom a record is about, as JSON; None if it is about none, or not an object."""
+    try:
+        sent = json.loads(record or "null")
+    except (ValueError, RecursionError):
+        return None
+    named = ("external_id", "user_alias", "braze_id", "email", "phone")  # the first of them says who it is
+    found = next((name for name in named if isinstance(sent, dict) and sent.get(name)), None)
+    return json.dumps({found: sent[found]}) if found else None
 
 
 def another_workspace(project: LoadedProject, sync: Sync, destination: Destination) -> str | None:

@@ -222,9 +222,15 @@ def test_doubt_that_was_decided_is_decided_otherwise_by_its_key(synced: Shop, ru
     synced.braze.clear_faults()
     assert run("retl sync it").code == 1
     assert run("retl resolve it --mark-accepted").code == 0
-    assert hint_of(run("retl resolve it --resend")) == "to change what was decided, name rows with --key"
+    assert hint_of(run("retl resolve it --resend")) == (
+        "to change what was decided, name rows with --key or --keys-from"
+    )
     ((key, _),) = synced.rows_of("in_doubt", "key", "resolution")
     assert run(f"retl resolve it --resend --yes --key '{key}'").code == 0
+    hint = "pass a UTF-8 text file with one key per line, as `retl rejects` shows them, or - for stdin"
+    assert hint_of(run("retl resolve it --resend --yes --keys-from keys.txt")) == hint
+    (synced.folder / "keys.txt").write_text(f"{key}\n")
+    assert run("retl resolve it --mark-accepted --keys-from keys.txt").code == 0
 
 
 def test_rows_in_doubt_are_not_sent_again_before_somebody_has_looked_in_braze(synced: Shop, run: Run):

@@ -197,6 +197,33 @@ def test_rows_with_a_primary_key_have_no_identifier_beside_it(shop: Shop, retl: 
     assert retl("rejects", "it", folder=shop.folder).out.endswith("  1\n")
 
 
+def test_row_that_was_sent_under_a_key_of_its_own_is_listed_with_whom_it_is_about(shop: Shop, retl: Retl):
+    events = """SELECT * FROM (VALUES (1, 'u1', NULL, NULL), (2, NULL, {'alias_name': 'ann', 'alias_label': 'shop'}, NULL),
+        (3, NULL, NULL, 'ann@x.de')) t(id, external_id, user_alias, email), (SELECT 'seen' AS name, '2026-11-01' AS time)"""
+    shop.sync("it", events, **EVENTS, primary_key="id")
+    shop.braze.add_fault(Fault("drop_after"))
+    assert shop.run().delivery.in_doubt == 3
+    listed = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
+    assert [(row["key"], re.sub("[0-9a-f]{12}", "DIGEST", row["identifier"])) for row in listed] == [
+        ("1", "external_id:u1"),
+        ("2", "alias_name:ann alias_label:shop"),
+        ("3", "email:DIGEST"),
+    ]
+    assert "  1 (external_id:u1), 2 (alias_name:ann alias_label:shop), 3 (email:" in (
+        retl("rejects", "it", folder=shop.folder).out
+    )
+
+
+def test_row_whose_key_says_who_it_is_about_has_no_identifier_beside_it(shop: Shop, retl: Retl):
+    shop.sync(
+        "it", "SELECT 'u1' AS external_id, 'seen' AS name, '2026-11-01' AS time", **EVENTS, primary_key="external_id"
+    )
+    shop.braze.add_fault(Fault("drop_after"))
+    shop.run()
+    (row,) = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
+    assert (row["key"], row["identifier"]) == ("u1", None)
+
+
 def test_person_is_erased_from_invalid_rows_whose_key_is_a_digest(shop: Shop, retl: Retl):
     shop.sync("it", OF_SEVERAL, **EVENTS).run()
     erased = retl("forget", "ann", "--yes", folder=shop.folder)

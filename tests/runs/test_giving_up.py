@@ -210,7 +210,7 @@ def test_rows_are_given_up_by_name_only(shop: Shop, retl: Retl):
     ]
     assert [one.code for one in told] == [2, 1, 2]
     assert [one.err.splitlines() for one in told] == [
-        ["--give-up needs --key", "  hint: list the rows: `retl rejects it`"],
+        ["--give-up needs --key or --keys-from", "  hint: list the rows: `retl rejects it`"],
         [
             'it: the row with the key "fine" is not invalid, rejected or in doubt',
             "  hint: list the rows: `retl rejects it`",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections import Counter
 from datetime import timedelta
 
@@ -123,10 +124,82 @@ def test_decision_about_one_row_is_not_overridden_by_one_about_the_others(shop: 
     again = retl("resolve", "it", "--resend", "--yes", folder=shop.folder)
     assert (again.code, again.err) == (
         1,
-        "it: every row in doubt is resolved already\n  hint: to change what was decided, name rows with --key\n",
+        "it: every row in doubt is resolved already\n  hint: to change what was decided, name rows with --key or --keys-from\n",
     )
     result = shop.run()
     assert (result.plan.marked_accepted, result.delivery.accepted) == (1, 9)
+
+
+# --- keys in a file --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_rows_whose_keys_are_in_a_file_are_resolved_and_no_others(shop: Shop, retl: Retl):
+    in_doubt(shop)
+    (shop.folder / "keys.txt").write_bytes(b"\xef\xbb\xbfu3\r\n\r\nu4\nu3\n")
+    said = retl("resolve", "it", "--mark-accepted", "--keys-from", str(shop.folder / "keys.txt"), folder=shop.folder)
+    assert said.out == "it: 2 rows in doubt will be recorded as accepted by the next run\n"
+    (shop.folder / "more.txt").write_text("u5")
+    more = ["--keys-from", str(shop.folder / "more.txt"), "--key", "u6"]
+    assert retl("resolve", "it", "--resend", *more, folder=shop.folder).code == 2  # it asks, as without a file
+    said = retl("resolve", "it", "--resend", "--yes", *more, folder=shop.folder)
+    assert said.out == "it: 2 rows will be sent again by the next run, if valid\n"
+    said = retl("resolve", "it", "--give-up", "--keys-from", str(shop.folder / "more.txt"), folder=shop.folder)
+    assert said.out == "it: 1 row given up, and not in Braze: not sent until changed\n"
+    result = shop.run()
+    assert (result.plan.marked_accepted, result.plan.held, result.plan.given_up) == (2, 6, 1)
+    assert (result.delivery.accepted, len(shop.rows_of("state"))) == (1, 3)
+
+
+@pytest.mark.long
+def test_masked_keys_from_stdin_mean_their_rows(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    in_doubt(
+        shop, SEEN.replace("'u' || i AS external_id", "'u' || i || '@x.de' AS email"), **EVENTS, primary_key="email"
+    )
+    listed = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
+    keys = [row["key"] for row in listed[:4]]
+    assert all(re.fullmatch("email:[0-9a-f]{12}", key) for key in keys)
+    (shop.folder / "keys.txt").write_text("\n".join(keys))
+    with (shop.folder / "keys.txt").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        said = retl("resolve", "it", "--mark-accepted", "--keys-from", "-", folder=shop.folder)
+    assert said.out == "it: 4 rows in doubt will be recorded as accepted by the next run\n"
+    assert len(shop.rows_of("in_doubt WHERE resolution = 'mark_accepted'")) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\n\r\n", "{} has no key"),
+        (b"", "{} has no key"),
+        (b"\xff\xfe", "{} is not UTF-8 text"),
+        (None, "cannot read {}: No such file or directory"),
+    ],
+    ids=["blank", "empty", "binary", "missing"],
+)
+def test_file_without_a_key_means_no_row_and_not_all(shop: Shop, retl: Retl, content: bytes | None, what: str):
+    shop.sync("it", SEEN, **KEYED)
+    shop.braze.add_fault(Fault("drop_after"))
+    shop.run()
+    path = shop.folder / "keys.txt"
+    if content is not None:
+        path.write_bytes(content)
+    for decision in ("--mark-accepted", "--resend", "--give-up"):
+        said = retl("resolve", "it", decision, "--yes", "--keys-from", str(path), folder=shop.folder)
+        assert (said.code, said.err.splitlines()[0]) == (2, f"--keys-from: {what.format(path)}")
+    assert set(shop.rows_of("in_doubt", "resolution")) == {(None,)}
+
+
+@pytest.mark.long
+def test_file_with_a_key_of_which_nothing_can_be_decided_changes_nothing(shop: Shop, retl: Retl):
+    in_doubt(shop)
+    (shop.folder / "keys.txt").write_text("u3\nu77\n")
+    said = retl("resolve", "it", "--mark-accepted", "--keys-from", str(shop.folder / "keys.txt"), folder=shop.folder)
+    assert (said.code, said.err.splitlines()[0]) == (1, 'it: the row with the key "u77" is not in doubt')
+    assert set(shop.rows_of("in_doubt", "resolution")) == {(None,)}
+
+
+# --- what becomes of doubts ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
