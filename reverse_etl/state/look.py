@@ -265,7 +265,9 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
                     THEN CASE WHEN starts_with(reason, $was_in_doubt) THEN '{IN_DOUBT_CODE}' ELSE '{REJECTED}' END
                 END AS code,
                 reason,
-                coalesce(hint, CASE rejected_by WHEN 'given_up' THEN $given_up END) AS hint, run_id AS run,
+                coalesce(hint, CASE WHEN rejected_by = 'given_up' THEN $given_up
+                    WHEN rejected_by = 'braze' AND kind <> 'removed' THEN $rejected END) AS hint,
+                run_id AS run,
                 body AS record
             FROM {REJECTS}
             UNION ALL
@@ -277,12 +279,28 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
             {
                 "was_in_doubt": WAS_IN_DOUBT,
                 "in_doubt": f"check in Braze, then run {resolve} with --resend or --mark-accepted",
+                "rejected": _of_rejected(sync, state.connection),
                 "given_up": f"not sent until it changes; to send it as it is, run {resolve} with --resend --key KEY",
             },
         )
         names = [column[0] for column in cursor.description or ()]
         rows, keys = cursor.fetchall(), state.keys(in_full=show_values)
         return [_as_shown(dict(zip(names, row, strict=True)), keys, sync.mode.about == USER) for row in rows]
+
+
+def _of_rejected(sync: Sync, connection: DuckDBPyConnection) -> str | None:
+    """What to do about rows that Braze has rejected. To send them again as they are is named where that doubles, opts
+    in and deletes nothing: it is done for all rejected rows of the sync, and for those in doubt that are not held."""
+    if sync.mode.ends:
+        return None
+    changes = "correct it: it is sent again when it changes"
+    consent = [field.name for field in sync.mode.fields if field.consent]
+    members = "json_keys(CASE WHEN json_valid(body) AND json_type(body) = 'OBJECT' THEN body END)"
+    others = f"(kind = 'removed' OR list_has_any({members}, $names))"
+    found = f"SELECT 1 FROM {REJECTS} WHERE rejected_by = 'braze' AND {others} LIMIT 1"
+    if sync.on_in_doubt != "hold" or connection.execute(found, {"names": consent}).fetchall():
+        return changes
+    return f"{changes}; to send it as it is, run `retl retry {sync.name}`"
 
 
 def _as_shown(row: Mapping[str, Any], keys: Keys, of_user: bool) -> dict[str, Any]:

@@ -267,3 +267,43 @@ def test_rows_that_braze_has_rejected_or_that_are_held_are_not_in_the_head_of_a_
     assert planned.splitlines()[1] == "  + 1 added   ~ 0 changed   - 0 removed   3 not sent   2 unchanged"
     assert "  2 rows marked as accepted by `retl resolve`: recorded, not sent\n" in planned
     assert shop.run().delivery.accepted == 1
+
+
+# --- what to do about rejected rows ----------------------------------------------------------------------------------
+
+PERSON = "SELECT 'u1' AS external_id, 1 AS n"
+CONSENT = f"SELECT *, 'opted_in' AS email_subscribe FROM ({PERSON})"
+SEEN_ONCE = "SELECT 1 AS id, 'u1' AS external_id, 'seen' AS name, '2026-11-01' AS time"
+CORRECT = "correct it: it is sent again when it changes"
+RETRY = f"{CORRECT}; to send it as it is, run `retl retry it`"
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "hint"),
+    [
+        pytest.param(PERSON, {}, RETRY, id="attributes"),
+        pytest.param(SEEN_ONCE, {**EVENTS, "primary_key": "id"}, RETRY, id="events, of which none has arrived"),
+        pytest.param(
+            SEEN_ONCE, {**EVENTS, "primary_key": "id", "on_in_doubt": "resend"}, CORRECT, id="others would be doubled"
+        ),
+        pytest.param(CONSENT, {}, CORRECT, id="it would opt in who may have opted out since"),
+        pytest.param(
+            "SELECT 'u1' AS external_id", {"mode": "users_delete", "allow_destructive": True}, None, id="deletes"
+        ),
+    ],
+)
+def test_hint_of_a_rejected_row_names_retry_only_where_that_is_harmless(
+    shop: Shop, retl: Retl, model: str, options: dict[str, object], hint: str | None
+):
+    shop.sync("it", model, **options)
+    refused = Fault("status", status=400, external_ids=["u1"], times=None)
+    shop.braze.add_fault(refused if hint is None else Fault("object_error", external_ids=["u1"]))
+    retl("sync", "it", folder=shop.folder)
+    shop.braze.clear_faults()
+    (row,) = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
+    assert (row["status"], row["hint"]) == ("rejected", hint)
+    if hint == RETRY:
+        assert retl("retry", "it", "--yes", folder=shop.folder).code == 0
+        assert retl("rejects", "it", folder=shop.folder).err == "it: no invalid, rejected or in-doubt rows\n"
+        assert shop.run().plan.to_send == 0
+        assert len(shop.braze.events()) == (1 if options else 0)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.run import baseline, jobs_of, opened, plan_sync
 from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.state.look import rows_not_in_braze
 from tests.bucket import Bucket
 from tests.shop import FakeClock, Retl, Shop, examples
 
@@ -402,7 +403,9 @@ def test_users_in_quarantine_are_listed_wherever_rows_are(gone: Shop, retl: Retl
     assert {(row["status"], row["code"], row["kind"]) for row in listed} == {("withheld", "R080", "added")}
     until = listed[1]["reason"].removeprefix("is in quarantine until ")
     hint = "check that this user is to be deleted: a run after that time deletes it, unless it leaves the list"
-    assert f" u1 external_id is in quarantine until {until} {hint} u2 external_id is" in " ".join(ran.err.split())
+    told = " ".join(ran.err.split())
+    assert f" 3 external_id is in quarantine until {until} {hint} external_id:" in told
+    assert told.endswith(", u1, u2")
     assert "ada@example.com" not in f"{planned} {ran} {listed} {preview}"
     assert retl("status", folder=gone.folder).out.split("\n")[1].split()[-2:] == ["0", "0"]
 
@@ -419,6 +422,8 @@ def test_removed_user_whom_braze_does_not_delete_is_a_rejected_row(shop: Shop):
     result = shop.sync("it", users.format(rows=2), **on_removed).run()
     assert (result.delivery.accepted, result.delivery.rejected, result.delivery.in_doubt) == (1, 1, 0)
     assert shop.rows_of("rejects", "key", "reason") == [("u3", "not now")]
+    (row,) = rows_not_in_braze(shop.project(), shop.project().sync("it"), show_values=False)
+    assert row["hint"] is None  # `retl retry` would delete the user
 
 
 # --- what is uploaded ------------------------------------------------------------------------------------------------
