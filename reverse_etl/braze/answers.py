@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from reverse_etl.braze.modes import Errors
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
 from reverse_etl.words import count, one_line
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A complete response; header names are in lower case. `body` is None if it is too large, or cannot be unpacked."""
 
     status: int
@@ -59,8 +59,7 @@ _BY_STATUS: Mapping[int, Outcome] = {
 }
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """`rejected`: records by their index in the request, and why. `pause_s`: how long all threads must not send.
 
     `hint` is what to do, if that is known from what the network, and not Braze, has said.
@@ -69,7 +68,7 @@ class Verdict:
     outcome: Outcome
     why: str = ""
     status: int = 0
-    rejected: Mapping[int, str] = field(default_factory=dict)
+    rejected: Mapping[int, str] = MappingProxyType({})
     pause_s: float = 0.0
     hint: str | None = None
 

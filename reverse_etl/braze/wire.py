@@ -6,9 +6,8 @@ which takes longer than all else that is done for a request.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -25,8 +24,7 @@ class Wire(Protocol):
     def recv(self, size: int, /) -> bytes: ...
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """A complete response. `headers` by their names in lower case; `body` as it was sent, or None if it is too large.
 
     `is_last`: the connection cannot be used again.

@@ -19,11 +19,11 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from reverse_etl.system.platforms import BINARY, flush_file
 
-_ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # made once: `json.dumps` makes one for each line
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # made once: `json.dumps` makes one for each value
 
 
 class Journal:
@@ -55,8 +55,8 @@ class Journal:
         with self._lock:
             self._requests += 1
             request = self._requests
-            entry = {"sent": request, "first": first, "last": last, "objects": objects, "at": _seconds(at)}
-            line = self._append({name: value for name, value in entry.items() if value is not None})
+            of_request = f"{_member('objects', objects)}{_member('at', _seconds(at))}"
+            line = self._append(f'"sent":{request},"first":{first},"last":{last}{of_request}')
         if durable:
             self._wait_for_disk(line)
         return request
@@ -74,23 +74,25 @@ class Journal:
 
         `why` it is in doubt, if it is; `status` is that of the HTTP response, if there was one.
         """
-        entry: dict[str, Any] = {"answered": request, "outcome": outcome}
-        entry |= {name: value for name, value in (("at", _seconds(at)), ("status", status), ("why", why)) if value}
+        members = f'"answered":{request},"outcome":"{outcome}"{_member("at", _seconds(at))}{_member("status", status)}'
+        if why:
+            members += f',"why":{_ENCODE(why)}'
         if rejected:
-            entry["rejected"] = _listed(rejected)
+            members += f',"rejected":{_listed(rejected)}'
         with self._lock:
-            self._append(entry)
+            self._append(members)
 
     def untaken(self, records: Mapping[int, str]) -> None:
         """Record that Braze does not have these records, which it accepted: the reasons, by seq."""
         with self._lock:
-            self._append({"untaken": _listed(records)})
+            self._append(f'"untaken":{_listed(records)}')
 
-    def _append(self, entry: dict[str, Any]) -> int:
-        """Write a complete line, or none: nothing after half a line could be read."""
+    def _append(self, members: str) -> int:
+        """Write a complete line, an object of JSON with these members, or none: nothing after half a line could be
+        read."""
         if self._broken:
             raise self._broken
-        data = (_ENCODE(entry) + "\n").encode()
+        data = f"{{{members}}}\n".encode()
         try:
             if os.write(self._file, data) != len(data):
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -121,8 +123,13 @@ class Journal:
                 self._durable = upto
 
 
-def _listed(reasons: Mapping[int, str]) -> list[dict[str, Any]]:
-    return [{"seq": seq, "reason": reason} for seq, reason in reasons.items()]
+def _member(name: str, number: float | None) -> str:
+    """A member of an object, after others; nothing for none. An encoder of JSON takes six times as long for a line."""
+    return f',"{name}":{number}' if number else ""
+
+
+def _listed(reasons: Mapping[int, str]) -> str:
+    return _ENCODE([{"seq": seq, "reason": reason} for seq, reason in reasons.items()])
 
 
 def _seconds(at: datetime | None) -> float | None:

@@ -18,9 +18,9 @@ import json
 import queue
 import random
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from math import inf
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from reverse_etl.braze.answers import Answer, NamedErrors, Outcome, Verdict, hint_for, judge
 from reverse_etl.braze.modes import Call
 from reverse_etl.braze.workspace import Workspace
-from reverse_etl.delivery.batches import Batch, Record
+from reverse_etl.delivery.batches import Batch, Row
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
@@ -322,7 +322,7 @@ class Sender:
                 self._stop_run(verdict.why, remedy)
                 return None
             if following is _Next.DOUBT:
-                self._note_doubt(verdict, len(batch.records) - len(verdict.rejected))
+                self._note_doubt(verdict, len(batch.rows) - len(verdict.rejected))
             if following is not _Next.AGAIN:
                 return verdict
             self._waits.failed(verdict)
@@ -339,7 +339,7 @@ class Sender:
             what = f"Braze rejected {count(self._refused_in_a_row, 'row')} in a row, one by one"
             self._stop_run(f"{what}; last response: {verdict.why}")
         elif verdict.outcome is Outcome.REFUSED and verdict.rejected:
-            rest = [record for place, record in enumerate(batch.records) if place not in verdict.rejected]
+            rest = [row for place, row in enumerate(batch.rows) if place not in verdict.rejected]
             if rest:
                 self._deliver(connection, batch.of(rest))
         elif verdict.outcome is Outcome.REFUSED:
@@ -352,8 +352,8 @@ class Sender:
         accepted, the bad record is in the second half. What waits is sent together once the bad record is found. It
         always follows the suspects, so that every request contains neighbors of the outbox, as the journal requires.
         """
-        suspects, waiting = batch, list[Record]()
-        while len(suspects.records) > 1:
+        suspects, waiting = batch, list[Row]()
+        while len(suspects.rows) > 1:
             first, second = suspects.halves()
             verdict = self._attempt(connection, first)
             if verdict is None:
@@ -361,10 +361,10 @@ class Sender:
             if verdict.outcome is Outcome.ACCEPTED:
                 suspects = second
             elif verdict.outcome is Outcome.REFUSED and not verdict.rejected:
-                suspects, waiting = first, [*second.records, *waiting]
+                suspects, waiting = first, [*second.rows, *waiting]
             else:  # the response identifies bad records, or there is none: the second half may be valid as a whole
                 self._follow_up(connection, first, verdict)
-                suspects, waiting = batch.of([*second.records, *waiting]), []
+                suspects, waiting = batch.of([*second.rows, *waiting]), []
                 break
         self._deliver(connection, suspects)
         if waiting:
@@ -400,23 +400,22 @@ class Sender:
         return not self._stop.is_set()
 
     def _request(self, connection: "Connection", batch: Batch) -> Verdict:
-        route, records = self._routes[batch.place.call], batch.records
+        route, records, now = self._routes[batch.place.call], len(batch.rows), self._clock.utc
         body = batch.body(route.closing)
-        ends, durable, now = (records[0].seq, records[-1].seq), not batch.is_idempotent, self._clock.utc
-        request = self._journal.sent(*ends, durable=durable, objects=len(records), at=now())
+        request = self._journal.sent(*batch.ends, durable=not batch.is_idempotent, objects=records, at=now())
         result = connection.send(route.call.path, body, route.call.method)
         call, form = route.call, route.call.errors
-        named = NamedErrors(form, partial(_names, records, form.names_by)) if form else None
+        named = NamedErrors(form, partial(_names, batch, form.names_by)) if form else None
         arrays = route.arrays if batch.is_of_one_place else ()  # of several groups, an index means no record
-        verdict = judge(result, len(records), arrays, call.counters, named, call.refused, call.done)
-        rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
+        verdict = judge(result, records, arrays, call.counters, named, call.refused, call.done)
+        rejected = {batch.seq(place): reason for place, reason in verdict.rejected.items()}
         outcome = _IN_JOURNAL.get(verdict.outcome, "not_taken")
         why = verdict.why if outcome == "in_doubt" else None
         self._journal.answered(request, outcome, rejected, why, verdict.status, now())
         if verdict.outcome is not Outcome.ACCEPTED:  # the journal alone has what Braze said of values
-            verdict = replace(verdict, why=of_request(verdict.why, (record.body for record in records)))
+            verdict = verdict._replace(why=of_request(verdict.why, batch.bodies))
         with self._lock:
-            self._count(verdict, len(records))
+            self._count(verdict, records)
             if verdict.pause_s:
                 route.pacer.pause(self._clock.now_s(), verdict.pause_s)
             if route.pacer.keeps_free and isinstance(result, Answer):
@@ -465,6 +464,6 @@ class Sender:
         self._stop.set()
 
 
-def _names(records: Sequence[Record], member: str) -> list[str]:
+def _names(batch: Batch, member: str) -> list[str]:
     """What the records of a request are called in its errors."""
-    return [str(json.loads(record.body).get(member)) for record in records]
+    return [str(json.loads(body).get(member)) for body in batch.bodies]

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.codes import code_of_reason
-from reverse_etl.delivery.batches import Place, Record, Records
+from reverse_etl.delivery.batches import Place, Records, Run, Same
 from reverse_etl.masking import Keys
 from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, reason_of
 from reverse_etl.plan.tables import ABSENCES, ACKNOWLEDGED, CHANGES, NEW_PINS, OPEN_RUN, OUTBOX, RULES, RUN
@@ -152,9 +151,6 @@ def _who_of_older_record() -> str:
     return f"coalesce({who_in_json(document)}, CASE {alone} END)"
 
 
-_RECORD = partial(tuple.__new__, Record)  # as Record._make does, in two thirds of the time
-
-
 def read_records(connection: DuckDBPyConnection) -> Records:
     """The records that are to be sent, phase by phase, in the order of the outbox; read a few thousand at a time."""
     found = connection.execute(
@@ -162,27 +158,29 @@ def read_records(connection: DuckDBPyConnection) -> Records:
         GROUP BY call, envelope, phase ORDER BY phase, call, envelope"""
     ).fetchall()
     places = {Place(*row): idempotent for *row, idempotent in found}
-    return Records([*places], _read_records(connection, places))
+    return Records([*places], _runs(connection, places))
 
 
-def _read_records(connection: DuckDBPyConnection, places: Mapping[Place, Sequence[bool]]) -> Iterator[Record]:
-    """`places`, each with whether its records are idempotent. DuckDB takes as long for each value of a row: what all
-    rows of a phase have, it is not asked for."""
+_NOTHING: Same = ()
+
+
+def _runs(connection: DuckDBPyConnection, places: Mapping[Place, Sequence[bool]]) -> Iterator[Run]:
+    """One for each phase. `places`, each with whether its records are idempotent. DuckDB takes as long for each value
+    of a row: what all rows of a phase have, it is not asked for."""
     cursor = connection.cursor()  # of its own: another statement on the connection would spoil an open result
     for phase in PHASES:
         numbers = [number for number, place in enumerate(places) if place.phase == phase]
         if not numbers:
             continue
         of_phase = {place: idempotent for place, idempotent in places.items() if place.phase == phase}
-        columns, same = "rowid, body", tuple[bool | int, ...]()
+        columns, same = "rowid, body", _NOTHING
         (idempotent, *others) = {value for values in of_phase.values() for value in values}
         if others or len(numbers) > 1:
             columns += f", idempotent, {_number_of_place([*of_phase], numbers[0])}"
         else:
             same = (idempotent, numbers[0])
         cursor.execute(f"SELECT {columns} FROM {OUTBOX} WHERE action = 'send' AND phase = {phase}")
-        while rows := cursor.fetchmany(1000):
-            yield from [_RECORD(row + same) for row in rows]
+        yield Run(same, iter(lambda: cursor.fetchmany(1000), []))
 
 
 def _number_of_place(places: Sequence[Place], first: int) -> str:
