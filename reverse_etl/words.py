@@ -16,7 +16,9 @@ def moment(time: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.2 s`, `3 min 20 s`, `1 h 5 min`."""
+    """`0.2 s`, `3 min 20 s`, `1 h 5 min`; `unknown` of less than nothing: the clock was set back meanwhile."""
+    if seconds < 0:
+        return "unknown"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)

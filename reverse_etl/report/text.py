@@ -41,7 +41,7 @@ def _outcome(result: RunResult) -> str:
     plan, delivery = result.plan, result.delivery
     if plan is None or delivery is None:
         return ""
-    took = f" ({duration(result.duration_s)})"
+    took = f" ({duration(result.duration_s) if result.duration_s >= 0 else 'duration unknown'})"
     short = [
         (plan.invalid, "invalid"),
         (plan.left_out, "not whole: columns left out"),

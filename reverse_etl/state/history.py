@@ -40,13 +40,14 @@ SPARE = ("attributes", "requests", "run", "took", "rows", "in doubt", "to send",
 @dataclass(frozen=True)
 class PastRun:
     """A run that has ended. `rows` are those of the model; 0 if the run was killed before they were counted. `to_send`
-    are rows that it planned, and that are neither accepted nor rejected nor in doubt."""
+    are rows that it planned, and that are neither accepted nor rejected nor in doubt. `duration_s` is None if the clock
+    was set back meanwhile."""
 
     sync: str
     run_id: str
     started_at: datetime
     finished_at: datetime
-    duration_s: float
+    duration_s: float | None
     status: str
     rows: int
     accepted: int
@@ -61,7 +62,7 @@ class PastRun:
     def cells(self) -> tuple[object, ...]:
         numbers = (self.rows, self.accepted, self.rejected, self.in_doubt, self.to_send, self.requests, self.attributes)
         counts = ("" if number is None else f"{number:,}" for number in numbers)
-        took = duration(self.duration_s)
+        took = duration(-1 if self.duration_s is None else self.duration_s)
         return self.sync, moment(self.started_at), self.status, took, *counts, self.run_id, self.message
 
 
@@ -119,7 +120,7 @@ def _past_run(sync: Sync, row: Sequence[Any]) -> PastRun:
         run_id,
         datetime.fromtimestamp(started_s, UTC),
         datetime.fromtimestamp(finished_s, UTC),
-        round(finished_s - started_s, 3),
+        round(finished_s - started_s, 3) if finished_s >= started_s else None,
         status,
         counted.get("rows", 0),
         **{name: delivery.get(name, 0) for name in names},

@@ -8,6 +8,7 @@ import signal
 import stat
 import sys
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,9 +17,10 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from reverse_etl.report.artifacts import ARTIFACTS, artifact_schema
+from reverse_etl.report.text import result_line
 from reverse_etl.sandbox import Fault
 from tests.processes import Forked
-from tests.shop import Retl, Shop, edit, start
+from tests.shop import FakeClock, Retl, Shop, Silent, edit, start
 
 
 def artifact(folder: Path, name: str) -> Any:
@@ -375,6 +377,29 @@ def test_history_lists_runs_the_newest_first(shop: Shop, retl: Retl):
         (3, 3, 1, 3),
     ]
     assert len(json.loads(retl("history", "--limit", "1", "--output", "json", folder=shop.folder).out)) == 1
+
+
+class SetsTheClockBack(Silent):
+    """A listener on whose machine the clock is set back by an hour during a run."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def planned(self, sync: Any, plan: Any) -> None:
+        self.clock.ahead -= timedelta(hours=1)
+
+
+def test_duration_of_a_run_in_which_the_clock_was_set_back_is_unknown(shop: Shop, retl: Retl):
+    shop.sync("users", ROWS)
+    shop.listener = SetsTheClockBack(shop.clock)
+    result = shop.run()
+    assert (result.status, result_line(result).endswith(" (duration unknown)")) == ("success", True)
+    heading, run = (line.split("  ") for line in retl("history", folder=shop.folder).out.strip().splitlines())
+    listed = dict(zip([one for one in heading if one], [one.strip() for one in run if one.strip()], strict=False))
+    assert (listed["status"].strip(), listed["took"].strip()) == ("success", "unknown")
+    (run_,) = json.loads(retl("history", "--output", "json", folder=shop.folder).out)
+    assert (run_["status"], run_["duration_s"]) == ("success", None)
 
 
 @pytest.mark.long

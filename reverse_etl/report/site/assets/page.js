@@ -90,7 +90,7 @@ function age() {
 const day = (seconds) => iso(seconds).slice(0, 10);
 const weekday = (date) => new Date(`${date}T00:00:00Z`).toLocaleDateString("en", { weekday: "long", timeZone: "UTC" });
 const moment = (seconds) => seconds ? el("time", { datetime: iso(seconds), title: iso(seconds), class: "tight" }, `${day(seconds)} ${iso(seconds).slice(11, 16)} UTC`) : "–";
-const took = (seconds) => seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+const took = (seconds) => seconds < 0 ? "unknown" : seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 const share = (part, all) => all === 0 ? "–" : `${(100 * part / all).toFixed(part === all || part === 0 ? 0 : 1)} %`;
 const tone = (status) => GOOD.includes(status) ? "good" : BAD.includes(status) ? "bad" : status === "never" ? "" : "warn";
 const isUnread = (sync) => UNREAD.includes(sync.status);
@@ -221,7 +221,7 @@ function plot(title, list, value, shown = count) {
 function plots(list) {
   const early = [...list].reverse();
   return el("div", { class: "card plots" }, plot("rows accepted", early, (run) => run.accepted),
-    plot("requests", early, (run) => run.requests), plot("duration", early, (run) => run.seconds, took),
+    plot("requests", early, (run) => run.requests), plot("duration", early, (run) => Math.max(0, run.seconds), took),
     list.some((run) => run.sync.sends === "attribute") && plot("attributes written", early, (run) => run.attributes));
 }
 
