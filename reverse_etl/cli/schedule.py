@@ -67,13 +67,14 @@ def run_due(
     variables: Variables = None,
 ) -> None:
     """Run the syncs that are due on their schedule. Safe to call every minute."""
-    from reverse_etl.runs.due import find_due, next_due, set_back, to_run
+    from reverse_etl.runs.due import find_due, is_new, next_due, set_back, to_run
 
     project = load(project_dir, target, variables)
     syncs = chosen(project, names, select, exclude, state, keeps_manifest=False)
     ahead = dict[str, datetime]()
     dues = find_due(project, syncs, project.started_at, ahead)
-    if of_clock := set_back(ahead, project.started_at):
+    of_clock = set_back(ahead, project.started_at)
+    if of_clock and (dry_run or is_new(project, syncs, ahead)):
         say_warning(of_clock)
     if dues and (dry_run or not to_run(dues)):
         keep_manifest(project)

@@ -6,7 +6,7 @@ A sync that failed is due, and its schedule waits: `tries` says how long.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -21,6 +21,7 @@ from reverse_etl.state.done import DoneTimes, file_of
 from reverse_etl.state.places import folder_of
 from reverse_etl.state.tries import failing_syncs, waits
 from reverse_etl.system.file_lock import at_work
+from reverse_etl.system.small_files import read_mapping, write_mapping
 from reverse_etl.words import count, moment
 
 if TYPE_CHECKING:
@@ -71,6 +72,19 @@ def set_back(ahead: Mapping[str, datetime], now: datetime) -> Problem | None:
     whose = "their next times" if others else "its next time"
     what = f"{name} ran for {moment(until)}{more}, and now it is {moment(now)}: not due before {whose} after that"
     return Problem(what, hint=f"check the clock of this machine; `retl sync {name}` runs it all the same", code="X021")
+
+
+def is_new(project: LoadedProject, syncs: Sequence[Sync], ahead: Mapping[str, datetime]) -> bool:
+    """Whether one of `syncs` is ahead that was not when it was last looked at, by whichever call: each is told once.
+    Notes them for the next time; if that is impossible, all are new.
+    """
+    path, looked_at = project.target_folder / "clock_ahead.json", {sync.name for sync in syncs}
+    known, now = read_mapping(path), {name: until.isoformat() for name, until in ahead.items()}
+    others = {name: one for name, one in known.items() if name in project.sync_names and name not in looked_at}
+    if known != {**others, **now}:
+        with suppress(OSError):
+            write_mapping(path, {**others, **now})
+    return any(known.get(name) != until for name, until in now.items())
 
 
 def to_run(dues: Sequence[Due]) -> list[Due]:

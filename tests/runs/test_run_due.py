@@ -77,12 +77,36 @@ def test_clock_that_was_set_back_is_a_warning_and_nothing_runs_twice(shop: Shop,
     with database(shop.folder / ".retl/test/it/state.duckdb") as connection:
         connection.execute("UPDATE runs SET scheduled_time = started_at + INTERVAL 1 HOUR")
     (at,) = scheduled_times(shop)
-    for _ in range(2):  # the second one by what the first has noted
-        said = retl("run-due", folder=shop.folder)
+    for how in ([], ["--dry-run"]):  # the second one by what the first has noted
+        said = retl("run-due", *how, folder=shop.folder)
         warning, hint = said.err.splitlines()
         assert warning.startswith(f"warning: it ran for {at} UTC, and now it is ")
         assert hint == "  hint: check the clock of this machine; `retl sync it` runs it all the same"
         assert (said.code, said.out.startswith("nothing is due; "), len(shop.sent())) == (0, True, 1)
+
+
+def test_clock_that_was_set_back_is_told_once_by_calls_of_every_minute_and_again_when_another_sync_is_ahead(
+    shop: Shop, retl: Retl
+):
+    shop.sync("it", ONE, schedule="* * * * *").run()
+    shop.sync("other", TWO, schedule="* * * * *").run("other")
+
+    def ran_ahead(sync: str, hours: int) -> str:
+        with database(shop.folder / f".retl/test/{sync}/state.duckdb") as connection:
+            connection.execute(f"UPDATE runs SET scheduled_time = started_at + INTERVAL {hours} HOUR")
+        return "".join(retl("run-due", folder=shop.folder).err.splitlines()[:1])
+
+    assert ran_ahead("it", 1).startswith("warning: it ran for ")
+    assert retl("run-due", folder=shop.folder).err == ""
+    assert ran_ahead("other", 1).startswith("warning: ")
+    assert retl("run-due", folder=shop.folder).err == ""
+    assert retl("run-due", "it", folder=shop.folder).err == retl("run-due", "other", folder=shop.folder).err == ""
+    assert ran_ahead("it", 2).startswith("warning: it ran for ")
+    assert retl("run-due", folder=shop.folder).err == ""
+    ran_ahead("it", 0)
+    ran_ahead("other", 0)
+    retl("run-due", folder=shop.folder)
+    assert ran_ahead("it", 1).startswith("warning: it ran for ")
 
 
 def test_result_for_programs_has_the_moment_that_was_due(shop: Shop, retl: Retl):
