@@ -190,7 +190,7 @@ def rejects(
         print_data(output, rows, list(rows[0]) if rows else _OF_REJECTS)
     elif rows:
         table = rejects_table(rows, len(syncs) > 1)
-        print_table(table[: limit + 1], wide=wide, spare=("run", "kind", "hint", "status", "code"))
+        print_table(table[: limit + 1], wide=wide, spare=("run", "kind", "status", "code"))
         listed = " ".join(shlex.quote(sync.name) for sync in syncs)
         if (more := len(table) - 1 - limit) > 0:
             say(f"... and {count(more, 'more line')}; --limit {len(table) - 1} shows all")

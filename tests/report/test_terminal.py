@@ -376,3 +376,11 @@ def test_numbers_of_what_is_sent_are_whole_on_a_narrow_terminal(width: int, show
     console.print(display.get_renderable())
     assert isinstance(console.file, io.StringIO)
     assert f"users  {shown}" in console.file.getvalue()
+
+
+def test_hints_of_rejected_rows_are_shown_on_narrow_terminals(shop: Shop):
+    shop.sync("it", "SELECT 'u' || i AS external_id, repeat('x', 300) AS bio FROM range(5) r(i)", strict=True)
+    shop.run()
+    for columns in (50, 80, 120):
+        shown = " ".join(COLOUR.sub("", on_terminal(shop.folder, columns, "rejects")).split())
+        assert ("hint" in shown, "u0, u1, u2" in shown, shown.count("truncate it:")) == (True, True, 1)
