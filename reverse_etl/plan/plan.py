@@ -20,6 +20,7 @@ from reverse_etl.sql.quoting import literal
 
 _GROUPS = "retl_groups"
 _DONE = ("deleted",)  # actions of rows that Braze has as they are: no change
+_SAID = ("send", "baseline", *_DONE)  # actions whose rows are not among those that are left unsent
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
     actions = {action: sum(n for _, a, n, *_ in of_rows if a == action) for _, action, *_ in of_rows}
     to_send = [one for one in counted if one[1] == "send"]
     by_kind = {kind: sum(n for k, _, n, *_ in to_send if k == kind) for kind in (*Kind, ONLY_OPTS_OUT)}
-    others = sorted({action for kind, action, *_ in counted if kind in tuple(Kind) and action not in ("send", *_DONE)})
+    others = sorted({action for kind, action, *_ in counted if kind in tuple(Kind) and action not in _SAID})
     not_sent = {one: sum(n for k, action, n, *_ in counted if k in tuple(Kind) and action == one) for one in others}
     return Plan(
         run_id,

@@ -134,7 +134,7 @@ def test_each_question_has_its_answer_within_two_clicks(tab: Page):
 def test_numbers_that_are_not_known_are_shown_as_unknown_with_why(open_page: OpenPage, tmp_path: Path):
     small = large(1, 1, 0)
     why = "cannot use .retl/prod/sync_000: it is damaged\nhint: restore it"
-    unknown: dict[str, Any] = dict.fromkeys(("rows", "rejected", "in_doubt", "written"))
+    unknown: dict[str, Any] = dict.fromkeys(("rows", "rejected", "in_doubt", "to_send", "written"))
     column = replace(small.syncs[0].columns[0], filled=None, changes=0, data_points=0, changed_at=None)
     sync = replace(small.syncs[0], status="damaged", message=why, columns=[column], **unknown)
     file = tmp_path / "index.html"
@@ -142,7 +142,7 @@ def test_numbers_that_are_not_known_are_shown_as_unknown_with_why(open_page: Ope
     for tab in opened(open_page(), file):
         expect(tab.locator("h2:has-text('Syncs') + .card tbody td.number")).to_have_text("unknown")
         click(tab, "^Not green")
-        expect(tab.locator("tbody td.number")).to_have_text(["unknown", "unknown"])
+        expect(tab.locator("tbody td.number")).to_have_text(["unknown"] * 3)
         expect(tab.locator("tbody")).to_contain_text("it is damagedhint: restore it")
         click(tab, "^sync_000")
         for name in ("acknowledged", "not in Braze, or not whole", "in doubt", "attributes written", "data points"):
@@ -215,7 +215,7 @@ def test_sync_that_is_overdue_is_not_green_and_the_others_say_nothing_of_it(open
     for tab in opened(open_page(), file):
         click(tab, "^Not green")
         expect(tab.locator("tbody tr")).to_have_count(2)
-        said = "successoverdue00overdue since 2026-11-18 00:00 UTC"
+        said = "successoverdue000overdue since 2026-11-18 00:00 UTC"
         expect(tab.locator("tbody tr").first).to_have_text(
             re.compile(said.replace("successoverdue", "success ?overdue"))
         )
