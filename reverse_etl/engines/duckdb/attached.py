@@ -1,7 +1,8 @@
 """A lake, a service or a URL that DuckDB attaches as the warehouse, with an extension, and what models may call then.
 
 An extension brings functions, and some of them connect to any server, or delete files of what is attached read-only. So
-models call what DuckDB had before it was loaded, without what runs the SQL in a string, which nobody sees.
+models call what DuckDB had before it was loaded, and of that which returns tables what makes or reads rows: others run
+SQL, or functions, that are named in a string, which nobody sees.
 """
 
 import json
@@ -20,8 +21,12 @@ from reverse_etl.project.models import Compiled
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import identifier, literal
 
-_RUN_SQL = frozenset(["query", "query_table", "json_execute_serialized_sql"])
-_INSTEAD = "put the call into a view of the warehouse, or build a table of what it returns"
+_OF_ROWS = re.compile(
+    "(read|parquet|json)_(?!execute).*|.*_series|range|repeat(_row)?|unnest|glob|sniff_csv|histogram(_values)?|summary"
+)
+_INSTEAD = (
+    "put the call into a view of the warehouse, or build a table of what it returns; see Lakes in docs/engines.md"
+)
 _CALLED = re.compile(r'"function_name":"((?:[^"\\]|\\.)*)"')  # within the texts of a tree, quotes are escaped
 
 
@@ -30,7 +35,7 @@ def attach(connection: DuckDBPyConnection, attached: Attached, where: Location |
 
     `where` is its location in syncs.yml. Raises ProjectError, or BusyError if another process has it open for writing.
     """
-    own = connection.execute("SELECT DISTINCT lower(function_name) FROM duckdb_functions()").fetchall()
+    own = own_functions(connection)
     for extension in attached.extensions:
         load(connection, extension, f"path: {attached.address}", where)
     name, address = identifier(attached.name), literal(attached.address)
@@ -45,7 +50,14 @@ def attach(connection: DuckDBPyConnection, attached: Attached, where: Location |
         if attached.file and (is_locked := locked(error, attached.file)):
             raise is_locked from error
         raise ProjectError(f"cannot attach {attached.address}: {headline(error)}", where, code="P057") from error
-    return {function for (function,) in own} - _RUN_SQL
+    return own
+
+
+def own_functions(connection: DuckDBPyConnection) -> Set[str]:
+    """Those that models may call with any extension, in lower case, as long as none is loaded."""
+    listed = "SELECT lower(function_name), bool_and(function_type IN ('table', 'pragma')) FROM duckdb_functions()"
+    found = connection.execute(f"{listed} GROUP BY ALL").fetchall()
+    return {name for name, is_table in found if not is_table or _OF_ROWS.fullmatch(name)}
 
 
 def refuse_other_calls(connection: DuckDBPyConnection, model: Compiled, own: Set[str]) -> None:
@@ -59,7 +71,9 @@ def refuse_other_calls(connection: DuckDBPyConnection, model: Compiled, own: Set
         found = re.search(rf'(?<!\w)"?{re.escape(name)}(?!\w)', model.sql, re.IGNORECASE)
         line = model.sql.count("\n", 0, found.start()) + 1 if found else 0
         where = model.source_of(line, name) if line else Location(model.file)
-        raise ProjectError(f"models cannot call {name}(){_why(name)}", where, _INSTEAD, code="P059")
+        raise ProjectError(
+            f"models cannot call {name}() here: it is none of those that they may call", where, _INSTEAD, code="P059"
+        )
 
 
 def refuse_other_calls_of_tests(connection: DuckDBPyConnection, sync: Sync, own: Set[str]) -> None:
@@ -68,11 +82,12 @@ def refuse_other_calls_of_tests(connection: DuckDBPyConnection, sync: Sync, own:
         calls = _called(connection, f"SELECT 1 FROM t WHERE\n{test.claim.where}\n") if test.claim.where else set()
         for name in sorted((calls or set()) - own):  # what is no condition has an error of its own
             where = sync.where("data_tests", number, test.kind, "where")
-            raise ProjectError(f"data tests cannot call {name}(){_why(name)}", where, _INSTEAD, code="P059")
-
-
-def _why(name: str) -> str:
-    return ", which runs SQL that it is given" if name in _RUN_SQL else ", which is not one of DuckDB's own functions"
+            raise ProjectError(
+                f"data tests cannot call {name}() here: it is none of those that they may call",
+                where,
+                _INSTEAD,
+                code="P059",
+            )
 
 
 def _called(connection: DuckDBPyConnection, sql: str) -> set[str] | None:
