@@ -281,7 +281,7 @@ CODES: Mapping[str, Code] = {
     ),
     "P059": Code(
         "function that models cannot call",
-        "An extension of DuckDB attaches the warehouse, and a model calls a function that DuckDB itself has not.",
+        "An extension of DuckDB attaches the warehouse, and a model calls a function that it may not call there.",
         "Put the call into a view of the warehouse, or build a table of what it returns.",
     ),
     "P060": Code(

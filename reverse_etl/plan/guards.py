@@ -104,11 +104,14 @@ def to_skip(sync: Sync, name: str, counted: int | None = None) -> str:
 
 
 def of_saved_plan(problem: Problem, sync: Sync) -> Problem:
-    """The same with the way out for a saved plan: a sync would send what the model returns now, which after a revert is
-    what that takes back."""
+    """The error of a guard with the way out for a saved plan: a sync would send what the model returns now, which after
+    a revert is what that takes back."""
     if problem.hint is None:
         return problem
     hint = problem.hint.replace(f"find out why: `retl plan {sync.name}`; only", "only")
+    hint = hint.replace(
+        f"send the rest with `retl sync {sync.name}`", "make the plan again, and apply it: it has the rest"
+    )
     return replace(problem, hint=re.sub(rf"`retl sync {re.escape(sync.name)}(?=[ `])", "`retl apply FILE", hint))
 
 

@@ -49,7 +49,7 @@ def _split(value: str) -> SplitResult | None:
         return None
 
 
-_CREDENTIALS = re.compile(r"(?i)(?:password|passwd|token|secret)\s*=|//[^/@\s]*:[^/@\s]*@")
+_CREDENTIALS = re.compile(r"(?i)(?:password|passwd|token|secret|signature|[?&]sig)\s*=|//[^/@\s]*:[^/@\s]*@")
 
 
 class DuckDB(_Strict):

@@ -1,13 +1,13 @@
 """One sync of one command, as a value: what to run, how, with which clock and listener; and what is sent of it next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import Problem
-from reverse_etl.plan.guards import FINISH_BY
+from reverse_etl.plan.guards import FINISH_BY, of_saved_plan
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
@@ -41,6 +41,10 @@ class Job:
     applies: bool = False
     await_others: Callable[[], None] = field(default=lambda: None, compare=False)
 
+    def said(self, problems: Iterable[Problem]) -> list[Problem]:
+        """The errors of guards, with the way out for what it applies, if it does that."""
+        return [of_saved_plan(one, self.sync) if self.applies else one for one in problems]
+
     def notice(self, text: str) -> None:
         self.listener.notice(self.sync, text)
 
@@ -49,7 +53,7 @@ class Job:
 
     def plan(self, session: Session) -> "Ready | RunResult":
         """The sync, ready to be sent; its result, if there is nothing to send."""
-        problems = [*passed(self.sync, self.finish_by, self.now())]
+        problems = self.said(passed(self.sync, self.finish_by, self.now()))
         if problems and FINISH_BY not in self.options.skip_guards:
             return self.not_run("blocked", 1, problems)
         return self.start(replace(self, started_at=self.now()), session)

@@ -40,7 +40,6 @@ from reverse_etl.plan.guards import (
     Counts,
     asks_for_users,
     not_resubscribed,
-    of_saved_plan,
     tripped,
 )
 from reverse_etl.plan.outbox import (
@@ -154,7 +153,7 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
             paths = [call.path for call in sync.calls]  # another sync may be sending to others
             asks_sandbox = partial(silent_drops, session.workspace(), destination.requests, paths, columns)
         if sent.out_of_time:
-            problems = [*problems, *out_of_time(sync, job.finish_by)]
+            problems = [*problems, *job.said(out_of_time(sync, job.finish_by))]
         if sent.stopped:
             is_canary = canary is not None and canary.has_stopped
             what = f"{sync.name}: {sent.stopped}"
@@ -326,9 +325,9 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
     known = count_known(job, state, plan) if asks_for_users(sync, plan.deletes) else 0
     cost = (sum(plan.requests.values()), plan.data_points)
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, *cost, plan.deletes, known)
-    found += failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)
-    found += tripped(sync, counts, options.skip_guards)
-    return [of_saved_plan(problem, sync) for problem in found] if job.applies else found
+    of_guards = [*failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)]
+    of_guards += tripped(sync, counts, options.skip_guards)
+    return [*found, *job.said(of_guards)]
 
 
 def count_known(job: Job, state: State, plan: Plan) -> int:
@@ -361,7 +360,7 @@ def forecast_of(job: Job, plan: Plan, starts_at: datetime, rate_limit_share: flo
 
 def late(job: Job, coming: Forecast) -> list[Problem]:
     """What blocks a plan because it cannot be sent in time."""
-    return [] if FINISH_BY in job.options.skip_guards else [*too_late(job.sync, coming, job.finish_by)]
+    return [] if FINISH_BY in job.options.skip_guards else job.said(too_late(job.sync, coming, job.finish_by))
 
 
 def canary_of(job: Job, session: Session, state: State) -> Canary:

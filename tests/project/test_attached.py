@@ -53,6 +53,8 @@ def test_path_that_duckdb_attaches(path: str, expected: tuple[str, list[str], st
         "ducklake:postgres:host=a PASSWORD = hunter2",
         "md:shop?motherduck_token=hunter2",
         "ducklake:postgres:postgresql://ann:hunter2@a/b",
+        "https://a.example/shop.duckdb?X-Amz-Signature=hunter2",
+        "https://a.example/shop.duckdb?sp=r&sig=hunter2",
     ],
 )
 def test_credentials_in_a_path_are_refused_and_not_repeated(shop: Shop, retl: Retl, path: str):

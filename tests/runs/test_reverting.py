@@ -3,10 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from reverse_etl.plan.guards import of_saved_plan
+from reverse_etl.runs.finish_by import out_of_time
 from tests.shop import Outcome, Retl, Shop
 
 
@@ -356,6 +359,28 @@ def test_guards_hold_for_a_revert(shop: Shop, retl: Retl):
     assert retl("apply", "revert.plan", folder=shop.folder).err.endswith(tripped)
     assert retl("apply", "revert.plan", "--skip-guard", "max_changes=3", folder=shop.folder).code == 0
     assert len(shop.sent()) == sent + 1
+
+
+@pytest.mark.long
+def test_revert_that_would_be_late_leads_to_no_sync(shop: Shop, retl: Retl):
+    for value in ("a", "b"):
+        shop.sync("it", f"SELECT 'u' || i AS external_id, '{value}' AS v FROM range(225) r(i)")
+        shop.run()
+    shop.destination = {"rate_limits": {"users_track": {"requests": 1, "per_seconds": 36_000}}}
+    shop.write()
+    by = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assert retl("revert", last_run(shop), "--pin", "--out", "revert.plan", folder=shop.folder).code == 0
+    applied = retl("apply", "revert.plan", "--finish-by", by, folder=shop.folder)
+    assert (applied.code, "guard finish_by: 3 requests at " in applied.err) == (1, True)
+    way_out = "run `retl apply FILE` without --finish-by, or add --skip-guard finish_by to send what it can by then"
+    assert applied.err.endswith(f"  hint: {way_out}\n")
+
+
+def test_rest_of_a_saved_plan_that_ran_out_of_time_is_planned_again(shop: Shop):
+    shop.sync("it", FIRST)
+    sync = shop.project().sync("it")
+    (problem,) = out_of_time(sync, datetime(2026, 12, 1, tzinfo=UTC))
+    assert of_saved_plan(problem, sync).hint == "make the plan again, and apply it: it has the rest"
 
 
 @pytest.mark.long
